@@ -1,0 +1,54 @@
+# The way in. `make` alone lists what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test e2e generate fmt lock clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## From nothing to real completions on a local cluster (ENGINE=sim for the simulator)
+	$(BIN)/python -m e2e.demo --engine $(or $(ENGINE),vllm)
+
+demo-down: $(STAMP) ## Remove all that `make demo` started
+	$(BIN)/python -m e2e.demo --down
+
+test: $(STAMP) ## Lint, types, imports, unit tests, contract tests against a real kube-apiserver
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m e2e.kind build helm control-plane
+	$(BIN)/pytest $(ARGS)
+
+e2e: $(STAMP) ## Behaviour tests on a kind cluster (ARGS="--cluster=current" for your own)
+	$(BIN)/pytest e2e $(ARGS)
+
+generate: $(STAMP) ## Write what is made from code: CRDs, docs/api.md, docs/metrics.md
+	$(BIN)/python -m batchfleet_operator.crd --write .
+	$(BIN)/python -m batchfleet_worker.metrics --write docs/metrics.md
+
+fmt: $(STAMP) ## Format and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(STAMP) ## Pin the dependencies again, newest first (files that name no index)
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile $(LOCK) -o requirements-dev.txt requirements-dev.in operator/pyproject.toml worker/pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) -o requirements-build.txt requirements-build.in
+	$(BIN)/uv pip compile $(LOCK) -o operator/requirements.txt operator/pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) -o worker/requirements.txt worker/pyproject.toml
+LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+clean: ## Remove the virtual environment and tool caches from the tree
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(STAMP): requirements-dev.txt operator/pyproject.toml worker/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("batchfleet needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e operator -e worker
+	@touch $@
