@@ -1,0 +1,152 @@
+"""The children that a service has: values in, objects out.
+
+Every builder returns the whole object as server-side apply takes it.  What belongs to one revision
+(ControllerRevision, ConfigMap, Deployment) carries its number in name and labels; Service,
+disruption budget, network policy and monitor span all revisions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batchfleet_operator import names
+from batchfleet_operator.api.service import BatchInferenceService
+from batchfleet_operator.config import Config
+from batchfleet_operator.decision import Object
+from batchfleet_operator.live import LiveSettings
+from batchfleet_operator.names import Kind
+
+
+def _child(
+    owner: BatchInferenceService, kind: Kind, name: str, labels: dict[str, str], **body: Any
+) -> Object:
+    """An object that is collected with its owner; no finalizer is needed for that."""
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {
+            "name": name,
+            "namespace": owner.namespace,
+            "labels": labels,
+            "ownerReferences": [
+                {
+                    "apiVersion": names.API_VERSION,
+                    "kind": names.KIND,
+                    "name": owner.name,
+                    "uid": owner.uid,
+                    "controller": True,
+                }
+            ],
+        },
+        **body,
+    }
+
+
+def controller_revision(
+    owner: BatchInferenceService, number: int, data: Object, *, stable: bool
+) -> Object:
+    """What a revision was cut from and rendered to; ``data`` never changes once written."""
+    labels = names.revision_labels(owner.name, number)
+    if stable:
+        labels[names.LABEL_STABLE] = "true"
+    name = names.revision_name(owner.name, number)
+    return _child(owner, names.CONTROLLER_REVISION, name, labels, revision=number, data=data)
+
+
+def live_settings(owner: BatchInferenceService, number: int, live: LiveSettings) -> Object:
+    """The file that a revision's sidecars watch."""
+    return _child(
+        owner,
+        names.CONFIG_MAP,
+        names.live_settings_name(owner.name, number),
+        names.revision_labels(owner.name, number),
+        data={names.LIVE_SETTINGS_KEY: live.text},
+    )
+
+
+def deployment(
+    owner: BatchInferenceService, number: int, template: Object, replicas: int
+) -> Object:
+    """The pods of one revision; its template never changes, so it never rolls by itself."""
+    return _child(
+        owner,
+        names.DEPLOYMENT,
+        names.revision_name(owner.name, number),
+        names.revision_labels(owner.name, number),
+        spec={
+            "replicas": replicas,
+            "revisionHistoryLimit": 0,
+            "selector": {
+                "matchLabels": names.pod_selector(owner.name) | {names.LABEL_REVISION: str(number)}
+            },
+            "template": template,
+        },
+    )
+
+
+def service(owner: BatchInferenceService) -> Object:
+    """The one address of all revisions."""
+    return _child(
+        owner,
+        names.SERVICE,
+        owner.name,
+        names.service_labels(owner.name),
+        spec={
+            "type": "ClusterIP",
+            "selector": names.pod_selector(owner.name),
+            "ports": [
+                {"name": "http", "port": 80, "targetPort": names.PORT_HTTP, "protocol": "TCP"}
+            ],
+        },
+    )
+
+
+def disruption_budget(owner: BatchInferenceService) -> Object:
+    """Node drains take one pod at a time; a pod that is broken anyway never blocks them."""
+    return _child(
+        owner,
+        names.POD_DISRUPTION_BUDGET,
+        owner.name,
+        names.service_labels(owner.name),
+        spec={
+            "maxUnavailable": 1,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": names.pod_selector(owner.name)},
+        },
+    )
+
+
+def network_policy(owner: BatchInferenceService, config: Config) -> Object:
+    """Requests from anywhere; the admin port only from where the administrator says."""
+    data = {"ports": [{"port": names.PORT_HTTP, "protocol": "TCP"}]}
+    peers = list(config.network_policy.admin_from)
+    admin = {"ports": [{"port": names.PORT_ADMIN, "protocol": "TCP"}], "from": peers}
+    return _child(
+        owner,
+        names.NETWORK_POLICY,
+        owner.name,
+        names.service_labels(owner.name),
+        spec={
+            "podSelector": {"matchLabels": names.pod_selector(owner.name)},
+            "policyTypes": ["Ingress"],
+            "ingress": [data, admin] if peers else [data],  # an empty "from" would mean anybody
+        },
+    )
+
+
+def pod_monitor(owner: BatchInferenceService, config: Config) -> Object:
+    """One scrape target per pod: the sidecar's metrics with the engine's behind them."""
+    monitoring = owner.spec.monitoring
+    chosen = (monitoring.labels if monitoring else None) or {}
+    labels = config.monitoring.labels | chosen | names.service_labels(owner.name)
+    return _child(
+        owner,
+        names.POD_MONITOR,
+        owner.name,
+        labels,
+        spec={
+            "selector": {"matchLabels": names.pod_selector(owner.name)},
+            "podTargetLabels": [names.LABEL_SERVICE, names.LABEL_REVISION],
+            "podMetricsEndpoints": [{"port": "admin", "path": "/metrics"}],
+        },
+    )

@@ -1,0 +1,228 @@
+"""``plan``: all decisions about one service, composed. No clock, no I/O, no memory.
+
+What came before: the shell gathered the service and its objects.  What comes after: the shell
+carries the plan out, in the order of its fields, and plans again when something changes or after
+``again_in_seconds``.  A plan is a fixed point: once carried out and settled, it comes out the same.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from batchfleet_operator import desired, names, revisions, rollout, status
+from batchfleet_operator.api.service import BatchInferenceService
+from batchfleet_operator.conditions import Said, conditions, transitions
+from batchfleet_operator.config import Config
+from batchfleet_operator.decision import Event, Object, Observed, Plan, PodPatch, Ref
+from batchfleet_operator.live import LiveSettings, settings
+from batchfleet_operator.observed import Fleet, parse_time
+from batchfleet_operator.revisions import Choice
+from batchfleet_operator.status import Situation
+
+FASTEST_LOOK_SECONDS = 1.0
+SLOWEST_LOOK_SECONDS = 30.0
+LOOK_SHARE = 0.25
+"""Pods that have not confirmed their settings are asked again after a quarter of the time that
+they have had, between the two bounds: at once when young, seldom when something is wrong."""
+
+
+def plan(service: Object, observed: Observed, config: Config, now: datetime) -> Plan:
+    """What to do for ``service`` now. ``now`` has a time zone."""
+    before: Object = service.get("status", {})
+    if "deletionTimestamp" in service["metadata"]:
+        return Plan(status=before)  # its children go with it: making them again would race
+    try:
+        wanted = BatchInferenceService.of(service)
+    except ValidationError as error:
+        return _unreadable(service, before, error, now)
+
+    fleet = Fleet.of(wanted.name, wanted.uid, observed)
+    choice = revisions.choose(wanted, fleet, config, observed.verdict, before.get("revision"), now)
+    live = _live_settings(wanted, fleet, choice)
+    objects = _children(wanted, fleet, choice, live, config, observed.kinds)
+    conflicts = [key for key in map(_key, objects) if key in fleet.foreign]
+    situation = Situation(wanted, fleet, choice, live, conflicts, observed.pruned, now)
+    after = status.of(situation, before)
+    again = _again_in(situation, after)
+    if wanted.spec.paused:
+        return Plan(status=after, events=transitions(before, after), again_in_seconds=again)
+
+    stable = status.stable_revision(situation)
+    stored = _revisions(wanted, fleet, choice, stable)
+    apply = [each for each in [*stored, *objects] if _key(each) not in fleet.foreign]
+    return Plan(
+        dry_run=choice.trial,
+        apply=apply,
+        patch=_refresh(fleet, live),
+        delete=_leftovers(fleet, apply),
+        status=after,
+        events=[*_cut(wanted, choice), *transitions(before, after)],
+        again_in_seconds=again,
+    )
+
+
+def _key(thing: Object) -> tuple[str, str]:
+    return thing["kind"], thing["metadata"]["name"]
+
+
+def _live_settings(
+    service: BatchInferenceService, fleet: Fleet, choice: Choice
+) -> dict[int, LiveSettings]:
+    """Settings of every revision that has a Deployment or will have one."""
+    running = {n: each for n, each in revisions.known(fleet).items() if n in fleet.deployments}
+    if choice.target is not None:
+        running[choice.target.number] = choice.target
+    return {number: settings(service.spec, each.engine) for number, each in running.items()}
+
+
+def _children(
+    service: BatchInferenceService,
+    fleet: Fleet,
+    choice: Choice,
+    live: dict[int, LiveSettings],
+    config: Config,
+    kinds: frozenset[str],
+) -> list[Object]:
+    """All children but the ControllerRevisions, in order of need."""
+    replicas = _split(service, fleet, choice)
+    known = revisions.known(fleet)
+    if choice.target is not None:
+        known[choice.target.number] = choice.target
+    optional = [desired.pod_monitor(service, config)] if names.POD_MONITOR.kind in kinds else []
+    guarded = [desired.network_policy(service, config)] if config.network_policy.enabled else []
+    return [
+        *(desired.live_settings(service, number, live[number]) for number in replicas),
+        desired.service(service),
+        desired.disruption_budget(service),
+        *guarded,
+        *(
+            desired.deployment(service, number, known[number].template, count)
+            for number, count in replicas.items()
+        ),
+        *optional,
+    ]
+
+
+def _split(service: BatchInferenceService, fleet: Fleet, choice: Choice) -> dict[int, int]:
+    """Replicas per revision; an old one is left out when its last pod has gone."""
+    if choice.target is None:
+        return {}
+    shares = [_share(fleet, number) for number in fleet.deployments]
+    bounds = service.spec.rollout
+    moved = rollout.step(
+        service.spec.replicas,
+        choice.target.number,
+        shares,
+        bounds.max_surge,
+        bounds.max_unavailable,
+    )
+    return {
+        number: count
+        for number, count in sorted(moved.items())
+        if number == choice.target.number
+        or count
+        or fleet.replicas_asked(number)
+        or fleet.of_revision(number)
+    }
+
+
+def _share(fleet: Fleet, number: int) -> rollout.Share:
+    staying = [pod for pod in fleet.of_revision(number) if not pod.leaving]
+    broken = sum(pod.problem is not None for pod in staying)
+    return rollout.Share(
+        revision=number,
+        asked=fleet.replicas_asked(number),
+        pods=len(staying),
+        ready=sum(pod.ready for pod in staying),
+        broken=0 if revisions.is_stable(fleet, number) else broken,
+    )
+
+
+def _revisions(
+    service: BatchInferenceService, fleet: Fleet, choice: Choice, stable: int | None
+) -> list[Object]:
+    """The ControllerRevisions that stay, and the one to cut."""
+    stored = revisions.stored(fleet)
+    data = {number: stored[number].data for number in revisions.kept(fleet, choice.target)}
+    if choice.new and choice.target is not None:
+        data[choice.target.number] = choice.target.data
+    return [
+        desired.controller_revision(service, number, data[number], stable=number == stable)
+        for number in sorted(data)
+    ]
+
+
+def _refresh(fleet: Fleet, live: dict[int, LiveSettings]) -> list[PodPatch]:
+    """Pods whose sidecar runs other settings, and whose kubelet was not told to look again."""
+    return [
+        PodPatch(pod.ref, {names.ANNOTATION_LIVE_SETTINGS: live[pod.revision].hash})
+        for pod in fleet.staying
+        if pod.revision in live
+        and pod.state is not None
+        and live[pod.revision].hash not in (pod.state.settings_hash, pod.live_hash)
+    ]
+
+
+def _leftovers(fleet: Fleet, wanted: list[Object]) -> list[Ref]:
+    """Children that are no longer wanted."""
+    keep = {_key(each) for each in wanted}
+    optional = {kind.kind for kind in names.OPTIONAL_KINDS}
+    return [
+        Ref(kind, name, each["metadata"].get("uid", ""))
+        for (kind, name), each in fleet.owned.items()
+        if (kind, name) not in keep
+        and kind not in optional  # a cluster that stops telling of a kind does not mean its end
+        and "deletionTimestamp" not in each["metadata"]
+    ]
+
+
+def _cut(service: BatchInferenceService, choice: Choice) -> list[Event]:
+    if not choice.new or choice.target is None:
+        return []
+    name = names.revision_name(service.name, choice.target.number)
+    images = ", ".join(choice.target.images.values())
+    return [Event("Normal", "RevisionCut", f"revision {name} is cut, with images {images}")]
+
+
+def _again_in(situation: Situation, after: Object) -> float | None:
+    """Seconds until something may have changed that no watch tells of."""
+    waits = [_settings_wait(situation, after)]
+    if situation.choice.again is not None:
+        waits.append(situation.choice.again.total_seconds())
+    allowed = timedelta(seconds=situation.service.spec.rollout.progress_deadline_seconds)
+    deadlines = [p.waiting_since + allowed for p in situation.current if not p.ready]
+    waits += [(at - situation.now).total_seconds() for at in deadlines if at > situation.now]
+    return min((wait for wait in waits if wait is not None), default=None)
+
+
+def _settings_wait(situation: Situation, after: Object) -> float | None:
+    """When to ask the sidecars again which settings they run; ``None``: all have said so."""
+    if not situation.unconfirmed:
+        return None
+    told = {each["type"]: each for each in after["conditions"]}[names.SETTINGS_APPLIED]
+    since = max(
+        parse_time(told["lastTransitionTime"]),
+        *(pod.waiting_since for pod in situation.unconfirmed),
+    )
+    had = (situation.now - since).total_seconds() * LOOK_SHARE
+    return min(max(had, FASTEST_LOOK_SECONDS), SLOWEST_LOOK_SECONDS)
+
+
+def _unreadable(service: Object, before: Object, error: ValidationError, now: datetime) -> Plan:
+    """A spec of another version's CRD: nothing is changed, and the status says why."""
+    wrong = "; ".join(
+        f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()
+    )
+    said = Said(
+        "False",
+        names.INVALID_SPEC,
+        f"this operator cannot read the spec, so it changes nothing: {wrong}; "
+        "is the CRD newer than the operator?",
+    )
+    generation = service["metadata"].get("generation", 1)
+    ready = conditions({names.READY: said}, before, generation, now)
+    others = [each for each in before.get("conditions", []) if each["type"] != names.READY]
+    after = {**before, "observedGeneration": generation, "conditions": [*ready, *others]}
+    return Plan(status=after, events=transitions(before, after))
