@@ -1,0 +1,145 @@
+"""One look at one service: gather the facts, plan, carry the plan out.  Decides nothing.
+
+Where nothing differs this makes no API call at all: facts come from the store, and what was applied
+is known by its mark.  Where something does, the service itself is read again first (acting for a
+service that is gone would make its children anew), and then, in this order:
+
+1. the dry run of a revision that is not cut yet, and the plan anew with the server's verdict;
+2. apply, patch, delete;
+3. one write of the status, if it changed;
+4. events.
+
+An object that the server refuses (a quota, a policy) keeps nothing else from being done: it becomes
+an event in the server's words and is tried again later.  Any other error ends the look, and its
+loop tries again from the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from batchfleet_operator import names
+from batchfleet_operator.cluster import Cluster
+from batchfleet_operator.config import Config
+from batchfleet_operator.decision import Object, Observed, Plan
+from batchfleet_operator.errors import NotFoundError
+from batchfleet_operator.executor import Executor
+from batchfleet_operator.loops import WHEN_WOKEN
+from batchfleet_operator.memory import Memory
+from batchfleet_operator.plan import plan
+from batchfleet_operator.recorder import Recorder
+from batchfleet_operator.store import Key, Store
+from batchfleet_operator.workers import Workers, wanted_settings
+
+REFUSED_AGAIN_SECONDS = 30.0
+"""A quota or a policy changes without telling us."""
+
+
+class Reconciler:
+    """Looks at services; :meth:`look` is what the loops call.
+
+    ``kinds`` says which optional kinds the cluster serves; ``now`` is UTC.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Store,
+        workers: Workers,
+        config: Config,
+        kinds: Callable[[], frozenset[str]],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._workers = workers
+        self._config = config
+        self._kinds = kinds
+        self._now = now
+        self._recorder = Recorder(cluster, now)
+        self._memories: dict[Key, Memory] = {}
+
+    async def look(self, key: Key) -> float | None:
+        """Bring one service closer to what it asks for.
+
+        Returns the seconds until the next look, or None where there is no such service.
+        Raises :class:`ClusterError` where the API server stood in the way.
+        """
+        service = self._store.parent(key)
+        memory = self._recall(key, service)
+        if service is None:
+            return None
+        if "deletionTimestamp" in service["metadata"]:
+            return WHEN_WOKEN  # the garbage collector takes the children
+        executor = Executor(self._cluster, self._store, memory, key.namespace, self._now)
+        facts = await self._gather(key, memory, executor)
+        planned = self._plan(service, facts)
+        if executor.is_done(planned, service):
+            return _pause(planned)
+
+        try:
+            service = await self._cluster.get(names.KIND, *key)
+        except NotFoundError:
+            return WHEN_WOKEN  # its DELETED, or the next refresh, ends the loop
+        self._store.put(service)
+        if service["metadata"]["uid"] != memory.uid or "deletionTimestamp" in service["metadata"]:
+            return 0.0
+        planned = self._plan(service, facts)
+        if planned.dry_run is not None:
+            memory.verdict = await executor.dry_run(planned.dry_run)
+            planned = self._plan(service, replace(facts, verdict=memory.verdict))
+        return await self._carry_out(planned, service, facts, memory, executor)
+
+    async def _gather(self, key: Key, memory: Memory, executor: Executor) -> Observed:
+        for name in list(memory.taken):
+            await executor.look_up(name)  # nobody tells us when a stranger lets go of it
+        objects = self._store.children(key)
+        pods = [object_ for object_ in objects if object_["kind"] == names.POD.kind]
+        self._workers.forget(memory.pods - {pod["metadata"]["uid"] for pod in pods})
+        memory.pods = frozenset(pod["metadata"]["uid"] for pod in pods)
+        return Observed(
+            objects=[*objects, *memory.taken.values()],
+            workers=await self._workers.states(pods, wanted_settings(objects)),
+            kinds=self._kinds(),
+            verdict=memory.verdict,
+            pruned=memory.pruned(),
+        )
+
+    async def _carry_out(
+        self, planned: Plan, service: Object, facts: Observed, memory: Memory, executor: Executor
+    ) -> float:
+        taken = set(memory.taken)
+        refusals = await executor.apply(planned.apply)
+        await executor.patch(planned.patch)
+        await executor.delete(planned.delete)
+        if taken != set(memory.taken):  # news that the status must tell
+            strangers = [memory.taken[name] for name in memory.taken if name not in taken]
+            facts = replace(facts, objects=[*facts.objects, *strangers], verdict=memory.verdict)
+            planned = self._plan(service, facts)
+        await executor.write_status(service, planned.status)
+        for event in (*planned.events, *refusals):
+            await self._recorder.post(service, event)
+        if memory.pruned() != facts.pruned:
+            return 0.0  # the write showed that the CRD is older, or no longer is: to be told
+        return min(_pause(planned), REFUSED_AGAIN_SECONDS if refusals else WHEN_WOKEN)
+
+    def _plan(self, service: Object, facts: Observed) -> Plan:
+        return plan(service, facts, self._config, self._now())
+
+    def _recall(self, key: Key, service: Object | None) -> Memory:
+        """The memory of this very service: a namesake made later starts with none."""
+        memory = self._memories.pop(key, None)
+        uid = service["metadata"]["uid"] if service else ""
+        if memory is None or memory.uid != uid:
+            if memory:
+                self._workers.forget(memory.pods)
+            memory = Memory(uid)
+        if service:
+            self._memories[key] = memory
+        return memory
+
+
+def _pause(planned: Plan) -> float:
+    return WHEN_WOKEN if planned.again_in_seconds is None else planned.again_in_seconds

@@ -1,0 +1,34 @@
+"""One control plane for all tests here; a namespace and an operator of its own for each."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import simulated
+from tests.support.kube import Kube
+from tests.support.operator_process import OperatorProcess
+
+
+@pytest.fixture(scope="session")
+def kube() -> Iterator[Kube]:
+    with simulated.cluster() as kube:
+        simulated.install_crd(kube)
+        yield kube
+
+
+@pytest.fixture
+def namespace(kube: Kube) -> Iterator[str]:
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    kube.delete("Namespace", None, name)
+
+
+@pytest.fixture
+def operator(kube: Kube, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    with OperatorProcess(kube, tmp_path, namespace, [namespace]) as operator:
+        yield operator.leads()
