@@ -1,0 +1,163 @@
+"""The words that the data port, the pipeline and the engine's side share.
+
+One client's request becomes a :class:`Request`; the client that waits for it is a :class:`Sink`;
+what the engine sends back arrives at a :class:`Receiver`; one upstream call that can be paused or
+cancelled is a :class:`Call`.  Everything is a plain callback on one event loop: a task or a future
+per request or per chunk would cost more than the whole hop may (docs/decisions).
+
+    client ──► relay ──Request, Sink──► pipeline ──Request, Receiver──► upstream ──► engine
+           ◄────────── start/data/end/refuse ◄──────── head/data/end/lost ◄────────
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Name and value as they stood on the wire; names in lower case, hop-by-hop headers removed."""
+
+
+class Route(StrEnum):
+    """What may be done with a (method, path) of the allow-list."""
+
+    MERGE = "merge"  # equal requests may share one engine call
+    RELAY = "relay"  # passed on one by one, within the limit of requests in flight
+    PASS = "pass"  # noqa: S105 - cheap reads (GET /v1/models): at once, outside limit and queue
+
+
+class Result(StrEnum):
+    """How an answer came about; the value of the ``x-batchfleet-result`` header."""
+
+    DIRECT = "direct"  # this client's request reached the engine
+    JOINED = "joined"  # an equal request's engine call was shared
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One complete request, as it will be sent to the engine."""
+
+    method: bytes
+    path: str  # percent-decoded, without the query: what the allow-list matched
+    target: bytes  # the request target as received, with the query
+    headers: Headers
+    body: bytes
+    route: Route
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """Status and end-to-end headers of an engine's answer; framing is never copied."""
+
+    status: int
+    headers: Headers
+    length: int | None = None  # bytes of body the engine announced; None: it did not say
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What happened to a request, told to its client in response headers."""
+
+    result: Result
+    queue_seconds: float  # from offer until the engine call was sent (or joined)
+    engine_seconds: float  # from then until the head of the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error of our own making, rendered as an OpenAI-style error body."""
+
+    status: int
+    type: str  # OpenAI's error type: invalid_request_error, server_error, …
+    code: str  # stable, for programs: queue_full, timeout, draining, no_engine, …
+    message: str  # for people: what happened and what to do
+    retry_after_seconds: int | None = None
+
+
+class Lost(StrEnum):
+    """Why an engine call ended without a complete answer."""
+
+    REFUSED = "refused"  # no connection to the engine could be made
+    UNANSWERED = "unanswered"  # a pooled connection closed before any byte: may be sent once more
+    BROKEN = "broken"  # closed or malformed in the middle, or a fresh connection that said nothing
+
+
+LAGGING_BYTES = 65536
+"""A client with more than this undelivered lags; the engine is paused when all its clients do.
+Equals the default high-water mark of asyncio's transports, so that ``drained`` follows for sure."""
+
+
+class Sink(Protocol):
+    """One waiting client.  Exactly one of end/refuse is called, unless the client leaves first.
+
+    The pipeline may call before ``offer`` has returned the ticket (a refusal, a replayed answer).
+    A sink never raises; it may call ``Ticket.leave`` from inside, and is not called after that.
+    """
+
+    def start(self, head: ResponseHead, told: Told) -> None: ...
+
+    def data(self, chunk: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Before start: a whole error response.  After: an error event and the connection's end."""
+
+    def backlog(self) -> int:
+        """Bytes accepted for this client that its socket has not taken yet.
+
+        After an answer above LAGGING_BYTES, ``Ticket.drained`` follows, or the client leaves.
+        """
+
+
+class Ticket(Protocol):
+    """A sink's place in the pipeline."""
+
+    def leave(self) -> None:
+        """The client went away; idempotent.  The last to leave a flight cancels its call."""
+
+    def drained(self) -> None:
+        """The client's backlog fell below the low-water mark: the engine may go on."""
+
+
+class Receiver(Protocol):
+    """Where an engine call's answer arrives.  Exactly one of end/lost comes, unless cancelled."""
+
+    def head(self, head: ResponseHead) -> None: ...
+
+    def data(self, chunk: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+    def lost(self, why: Lost) -> None: ...
+
+
+class Call(Protocol):
+    """One request under way at the engine."""
+
+    def cancel(self) -> None:
+        """Idempotent.  Closes the connection, which makes the engine abort the request."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+Send = Callable[[Request, Receiver], Call]
+"""Starts an engine call.  Never calls the receiver before it has returned."""
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Time as the pipeline sees it: the event loop's, or a test's virtual one."""
+
+    def time(self) -> float:
+        """Monotonic seconds."""
+
+    def call_at(self, when: float, callback: Callable[[], None], /) -> Timer: ...
