@@ -1,0 +1,241 @@
+"""The sidecar as a process: every part made once, connected, run until SIGTERM, ended in order.
+
+data port ──offer──► Pipeline ──send──► Pool ──► engine ◄──asks── Prober
+                        ▲  ▲                                        │
+      LiveFile ──apply──┘  └────────── Drain ◄──────engine back─────┘
+admin port: shows all of it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import aiohttp
+import uvloop
+from aiohttp import web
+
+from batchfleet_worker import admin, relay, watch
+from batchfleet_worker.drain import Drain, Phase
+from batchfleet_worker.engine import Engine
+from batchfleet_worker.exchange import Timer
+from batchfleet_worker.key import MergeKeys
+from batchfleet_worker.metrics import Metrics
+from batchfleet_worker.openai import Routes
+from batchfleet_worker.pipeline import Bounds, Pipeline
+from batchfleet_worker.prober import Prober
+from batchfleet_worker.reader import Intake
+from batchfleet_worker.relay import DataPort
+from batchfleet_worker.settings import Settings, Warmup
+from batchfleet_worker.upstream import Pool
+from batchfleet_worker.watch import LiveFile
+
+VERSION = version("batchfleet-worker")
+
+log = logging.getLogger(__name__)
+
+
+def request_ids() -> Callable[[], str]:
+    """Ids that are unique across pods and cheap: the process's own random part, and a counter."""
+    prefix, counter = secrets.token_hex(6), itertools.count(1)
+    return lambda: f"{prefix}-{next(counter):x}"
+
+
+class LoopClock:
+    """The loop's timers, with a time that is not rounded to the loop's last turn."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.time = time.monotonic
+
+    def call_at(self, when: float, callback: Callable[[], None], /) -> Timer:
+        return self._loop.call_later(max(0.0, when - self.time()), callback)
+
+
+class Sidecar:
+    """The parts, and what the admin port may ask of them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        loop: asyncio.AbstractEventLoop,
+        session: aiohttp.ClientSession,
+    ) -> None:
+        clock = LoopClock(loop)
+        self.metrics = Metrics(build_info={VERSION: 1})
+        self.pool = Pool(*settings.upstream_address, loop)
+        self.pipeline = Pipeline(
+            self.pool.send,
+            clock,
+            self.metrics,
+            MergeKeys(secrets.token_bytes(32), settings.max_merge_body_bytes),
+            bounds=Bounds(settings.replay_bytes, settings.lag_bytes),
+        )
+        self.port = DataPort(
+            self.pipeline.offer,
+            Intake(
+                Routes(settings.extra_paths),
+                request_ids(),
+                settings.max_body_bytes,
+                settings.max_header_bytes,
+            ),
+            self.metrics,
+            clock.time,
+        )
+        self.drain = Drain(
+            clock,
+            self.pipeline,
+            self.port,
+            settings.drain_settle_seconds,
+            settings.drain_timeout_seconds,
+        )
+        self.pipeline.when_idle = self.drain.idle
+        self.engine = Engine(settings.engine_stall_seconds)
+        self.prober = Prober(
+            session,
+            settings.upstream,
+            self.engine,
+            self.pipeline.engine_restarted,
+            self.drain.engine_back,
+            self.metrics,
+            clock.time,
+            settings.warmup is Warmup.AUTO,
+        )
+        self.pool.on_refused = self.prober.wake
+        self.live = (
+            LiveFile(settings.live_settings, self.pipeline.apply, self.metrics)
+            if settings.live_settings
+            else None
+        )
+        self._now = clock.time
+
+    # --- admin.Sidecar
+
+    def unready(self) -> str:
+        if self.drain.phase is not Phase.SERVING:
+            return "draining"
+        return self.engine_ill() or ("" if self.prober.warm else self.prober.reason)
+
+    def engine_ill(self) -> str:
+        return self.engine.ill(self._now())
+
+    def metrics_text(self) -> str:
+        self.metrics.ready = int(not self.unready())
+        return self.metrics.render(self.prober.metrics_text)
+
+    def state(self) -> dict[str, Any]:
+        reason = self.unready()
+        account = self.pipeline.drain_account
+        return {
+            "version": VERSION,
+            "ready": not reason,
+            "reason": reason,
+            "draining": self.drain.phase is not Phase.SERVING,
+            "inFlight": self.pipeline.in_flight,
+            "queued": self.pipeline.queued,
+            "limit": self.pipeline.limit,
+            "settings": {
+                "hash": self.live.hash if self.live else None,
+                "error": self.live.error if self.live else None,
+            },
+            "engine": {"warm": self.prober.warm, "restarts": self.engine.restarts},
+            "drain": {
+                "drained": account.drained,
+                "handedBack": account.handed_back,
+                "aborted": account.aborted,
+            },
+        }
+
+    async def drained(self) -> None:
+        self.drain.begin()
+        await self.drain.over.wait()
+
+
+async def serve(settings: Settings, stopped: asyncio.Event) -> None:
+    """Run until ``stopped`` is set, drain, return.  Raises ``OSError`` for a port that is taken."""
+    loop = asyncio.get_running_loop()
+    connector = aiohttp.TCPConnector(keepalive_timeout=3)  # the engine closes after 5 s
+    async with aiohttp.ClientSession(connector=connector) as session:
+        sidecar = Sidecar(settings, loop, session)
+        runner = web.AppRunner(admin.application(sidecar), access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, settings.admin_host, settings.admin_port).start()
+        if sidecar.live:
+            sidecar.live.poll()  # before the first request, not after
+        server = await loop.create_server(
+            sidecar.port.client, settings.host, settings.port, backlog=1024
+        )
+        log.info(
+            "batchfleet-worker %s: %s:%d in front of %s, admin on %s:%d",
+            VERSION,
+            settings.host,
+            settings.port,
+            settings.upstream,
+            settings.admin_host,
+            settings.admin_port,
+        )
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(sidecar.prober.run())]
+                running.append(tasks.create_task(_every(relay.SWEEP_SECONDS, sidecar.port.sweep)))
+                if sidecar.live:
+                    running.append(tasks.create_task(_every(watch.POLL_SECONDS, sidecar.live.poll)))
+                await stopped.wait()
+                sidecar.drain.begin(final=True)
+                await sidecar.drain.over.wait()
+                await _farewell(sidecar, server)
+                for task in running:
+                    task.cancel()
+        finally:
+            server.close()
+            sidecar.pool.close()
+            sidecar.port.abort()
+            await runner.cleanup()
+    log.info("ended: %s", json.dumps(sidecar.state()["drain"]))
+
+
+async def _every(seconds: float, do: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        do()
+
+
+async def _farewell(sidecar: Sidecar, server: asyncio.Server) -> None:
+    """Let the last answers out: a closed process takes its sockets' buffers with it."""
+    server.close()
+    sidecar.port.close_idle()
+    try:
+        async with asyncio.timeout(relay.LINGER_SECONDS):
+            await sidecar.port.empty.wait()
+    except TimeoutError:
+        log.warning("%d clients did not take their answers", len(sidecar.port.clients))
+
+
+def run(settings: Settings) -> None:
+    """The command's body.  A second signal ends the process at once."""
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    uvloop.run(_until_signal(settings))
+
+
+async def _until_signal(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+
+    def stop(number: signal.Signals) -> None:
+        log.info("%s: ending", number.name)
+        stopped.set()
+        loop.remove_signal_handler(number)  # the next one is the system's: the end
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    await serve(settings, stopped)

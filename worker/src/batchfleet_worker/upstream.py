@@ -1,0 +1,88 @@
+"""The engine's side of the hop: a pool of our own, one request per connection at a time.
+
+Pool.send ──► Connection (pooled: at once; else connected first) ──► head/data/end/lost
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from batchfleet_worker.connection import Call, Connection
+from batchfleet_worker.exchange import Lost, Receiver, Request
+
+# vLLM closes an idle connection after 5 s; one that is about to be closed must not be chosen.
+IDLE_SECONDS = 3.5
+CONNECT_SECONDS = 5.0
+
+
+class Pool:
+    """Connections to one engine.  Their number is counted, not bounded: the limit is upstream."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.authority = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
+        self.on_refused: Callable[[], None] | None = None  # hears of every failed connect
+        self.connections: set[Connection] = set()
+        self._idle: dict[Connection, float] = {}  # since when; the newest last
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._address = (host, port)
+        self._loop = loop
+
+    def send(self, request: Request, receiver: Receiver) -> Call:
+        call = Call(request, receiver)
+        connection = self._take()
+        if connection is not None:
+            connection.start(call, pooled=True)
+        else:
+            task = self._loop.create_task(self._connect(call))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+        return call
+
+    def made(self, connection: Connection) -> None:
+        self.connections.add(connection)
+
+    def put(self, connection: Connection) -> None:
+        self._idle[connection] = self._loop.time()
+
+    def forget(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self._idle.pop(connection, None)
+
+    def close(self) -> None:
+        """Drop every connection; calls under way are lost as broken."""
+        for task in self._connecting:
+            task.cancel()
+        for connection in list(self.connections):
+            connection.hang_up()
+
+    def _take(self) -> Connection | None:
+        """The most recently used idle connection; the others are left to the engine's timeout."""
+        while self._idle:
+            connection, since = self._idle.popitem()
+            if connection.usable() and self._loop.time() - since < IDLE_SECONDS:
+                return connection
+            connection.hang_up()
+        return None
+
+    async def _connect(self, call: Call) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, connection = await self._loop.create_connection(
+                    lambda: Connection(self), *self._address
+                )
+        except OSError:
+            if self.on_refused is not None:
+                self.on_refused()
+            if not call.cancelled:
+                call.receiver.lost(Lost.REFUSED)
+            return
+        if call.cancelled:
+            self.put(connection)
+        else:
+            connection.start(call, pooled=False)
