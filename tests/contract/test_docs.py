@@ -1,0 +1,58 @@
+"""Pages written by hand say what the code says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchfleet_operator import names
+from batchfleet_worker.admin import application
+from batchfleet_worker.errors import DRAINING, QUEUE_FULL, TIMEOUT
+from batchfleet_worker.live import LiveSettings, parse
+from batchfleet_worker.settings import PREFIX, Settings
+from tests.contract.test_agreement import Shown
+
+SIDECAR = (Path(__file__).parents[2] / "docs" / "sidecar.md").read_text()
+
+
+def test_every_setting_of_the_sidecar_stands_in_the_table_with_its_default() -> None:
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, "") else f"`{field.default}`"
+        meaning = str(field.description).replace("|", "\\|")
+        row = f"| `{PREFIX}{name.upper()}` | {default} | {meaning} |"
+        assert row in SIDECAR
+
+
+def test_the_example_of_live_settings_holds_every_field() -> None:
+    example = SIDECAR.partition("```json\n")[2].partition("```")[0]
+    settings = parse(example.encode())
+    assert isinstance(settings, LiveSettings)
+    assert settings.model_fields_set == set(LiveSettings.model_fields)
+    for name in LiveSettings.model_fields:
+        part = getattr(settings, name)
+        assert part.model_fields_set == set(type(part).model_fields)
+
+
+def test_the_page_names_every_path_of_the_admin_port() -> None:
+    for route in application(Shown()).router.routes():
+        assert route.resource is not None
+        assert f"`{route.resource.canonical}`" in SIDECAR
+
+
+def test_the_page_gives_the_status_of_refusals_that_clients_meet() -> None:
+    for refusal in (QUEUE_FULL, TIMEOUT, DRAINING):
+        assert f"{refusal.status} `{refusal.code}`" in SIDECAR
+
+
+OPERATOR = (Path(__file__).parents[2] / "docs" / "operator.md").read_text()
+
+
+def test_every_condition_and_every_reason_for_worry_is_explained() -> None:
+    conditions = {
+        names.READY,
+        names.AVAILABLE,
+        names.PROGRESSING,
+        names.MODEL_READY,
+        names.SETTINGS_APPLIED,
+    }
+    for explained in conditions | names.PROBLEMS:
+        assert f"| `{explained}` |" in OPERATOR
