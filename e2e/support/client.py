@@ -1,0 +1,149 @@
+"""The clients of a fleet: a program that runs in a pod, in the worker image, and counts strictly.
+
+``load.py`` sends this file's text into the cluster and reads the one JSON document it prints.
+It knows nothing of batchfleet but what any OpenAI client sees.  Every request ends in one of
+three ways:
+
+complete  status 200 and a whole answer: every choice has its finish reason, a stream its [DONE]
+refused   an explicit error: an error status with a body, or an error event in a stream
+lost      anything else: a reset, an answer cut short, silence past the timeout
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+import aiohttp
+
+
+class LostError(Exception):
+    """The answer is not whole."""
+
+
+class RefusedError(Exception):
+    """The server said no, in words."""
+
+
+async def ask_once(
+    session: aiohttp.ClientSession, load: dict[str, Any], client: int, number: int
+) -> dict[str, Any]:
+    """Send one chat completion and tell how it ended."""
+    streamed = load["stream"] == "always" or (load["stream"] == "mixed" and client % 2 == 1)
+    question = load["question"]
+    if load["unique"]:
+        question = f"{question} [{load['salt']}/{client}/{number}]"
+    body = {
+        "model": load["model"],
+        "messages": [{"role": "user", "content": question}],
+        "max_tokens": load["max_tokens"],
+        "temperature": 0,
+        "stream": streamed,
+        **load["extra"],
+    }
+    began = time.perf_counter()
+    told: dict[str, Any] = {
+        "client": client,
+        "question": question,
+        "streamed": streamed,
+        "outcome": "complete",
+        "why": "",
+        "text": "",
+        "status": 0,
+        "headers": {},
+        "first_byte_seconds": 0.0,
+    }
+    try:
+        async with session.post(load["url"] + "/v1/chat/completions", json=body) as answer:
+            told["status"] = answer.status
+            told["headers"] = {name.lower(): value for name, value in answer.headers.items()}
+            told["first_byte_seconds"] = time.perf_counter() - began
+            if answer.status != 200:
+                raise RefusedError((await answer.text())[:500])
+            if streamed:
+                told["text"] = await read_stream(answer.content, told, began)
+            else:
+                told["text"] = whole_text(json.loads(await answer.read()))
+    except RefusedError as said:
+        told.update(outcome="refused", why=f"{told['status']}: {said}")
+    except (
+        LostError,
+        ValueError,
+        LookupError,
+        TimeoutError,
+        OSError,
+        aiohttp.ClientError,
+    ) as fault:
+        told.update(outcome="lost", why=f"{type(fault).__name__}: {fault}"[:500])
+    told["seconds"] = time.perf_counter() - began
+    return told
+
+
+def whole_text(answer: dict[str, Any]) -> str:
+    """The text of a whole answer; raises LostError when a choice did not finish."""
+    choice = answer["choices"][0]
+    if not choice["finish_reason"]:
+        raise LostError("an answer without a finish reason")
+    return str(choice["message"]["content"])
+
+
+async def read_stream(content: aiohttp.StreamReader, told: dict[str, Any], began: float) -> str:
+    """The text of a stream; LostError when its end is missing, RefusedError at an error event."""
+    text: list[str] = []
+    finished = ended = False
+    async for line in content:
+        if not line.startswith(b"data:"):
+            continue
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            ended = True
+            continue
+        event = json.loads(data)
+        if "error" in event:
+            raise RefusedError(json.dumps(event["error"]))
+        for choice in event["choices"]:
+            if not text:
+                told["first_byte_seconds"] = time.perf_counter() - began
+            text.append(choice["delta"].get("content") or "")
+            finished = finished or bool(choice.get("finish_reason"))
+    if not (finished and ended):
+        raise LostError(f"a stream without its end after {len(text)} chunks")
+    return "".join(text)
+
+
+async def one_client(
+    load: dict[str, Any], client: int, stop: asyncio.Event
+) -> list[dict[str, Any]]:
+    """Requests one after the other over one connection, open as long as the server keeps it."""
+    told = []
+    timeout = aiohttp.ClientTimeout(total=load["timeout_seconds"])
+    connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=3600)
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, headers=load["headers"]
+    ) as session:
+        number = 0
+        while number < load["requests"] or (load["requests"] == 0 and not stop.is_set()):
+            told.append(await ask_once(session, load, client, number))
+            number += 1
+            if load["pause_seconds"]:
+                await asyncio.sleep(load["pause_seconds"])
+    return told
+
+
+async def main(load: dict[str, Any]) -> None:
+    stop = asyncio.Event()
+    if load["requests"] == 0:  # until whoever started us closes our standard input
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: stop.set())
+    print("started", file=sys.stderr, flush=True)
+    began = time.perf_counter()
+    told = await asyncio.gather(*(one_client(load, i, stop) for i in range(load["clients"])))
+    seconds = time.perf_counter() - began
+    json.dump({"seconds": seconds, "answers": [one for each in told for one in each]}, sys.stdout)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(json.loads(sys.argv[1])))
