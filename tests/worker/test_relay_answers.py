@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from batchfleet_worker import errors
+from batchfleet_worker.exchange import Refusal, Request, Sink, Ticket
 from tests.worker.wire import EVENTS, OK, PATIENCE_SECONDS, Client, Engine, chunk, hop, post
 
 PLAIN = "/v1/plain"  # relayed one by one
@@ -204,3 +206,36 @@ async def test_draining_ends_connections_with_their_answers() -> None:
         response = await busy.response()
         assert (response.status, response.headers["connection"]) == (200, "close")
         assert await busy.rest() == b""
+
+
+class _Gone:
+    """The place of a request that was refused at once."""
+
+    def leave(self) -> None: ...
+
+    def drained(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (errors.QUEUE_FULL, "saturated"),
+        (errors.RATE_LIMITED, "rate-limited"),
+        (errors.DRAINING, "draining"),
+        (errors.NO_ENGINE, "no-engine"),
+        (errors.ENGINE_BROKEN, None),
+    ],
+)
+async def test_a_refusal_by_load_says_which_for_gateways(
+    refusal: Refusal, reason: str | None
+) -> None:
+    def refuse(request: Request, sink: Sink) -> Ticket:
+        sink.refuse(refusal)
+        return _Gone()
+
+    async with hop() as between:
+        between.port.offer = refuse
+        client = await between.client()
+        response = await client.ask(post())
+        assert response.status == refusal.status
+        assert response.headers.get("x-batchfleet-reason") == reason

@@ -7,9 +7,10 @@ import itertools
 from collections.abc import Callable
 
 from batchfleet_worker.exchange import Request, ResponseHead, Result, Sink, Told
+from batchfleet_worker.intake import Intake
+from batchfleet_worker.memory import Budget
 from batchfleet_worker.metrics import Metrics
 from batchfleet_worker.openai import Routes
-from batchfleet_worker.reader import Intake
 from batchfleet_worker.relay import DataPort
 from tests.worker.wire import post
 
@@ -55,7 +56,8 @@ def test_a_client_that_sends_far_ahead_is_not_read_until_its_turn() -> None:
         return Place()
 
     ids: Callable[[], str] = map(str, itertools.count()).__next__
-    intake = Intake(Routes(), ids, max_body_bytes=1 << 20, max_header_bytes=65536)
+    budget = Budget(8 << 20)
+    intake = Intake(Routes(), ids, 1 << 20, 65536, budget)
     client = DataPort(offer, intake, Metrics(), lambda: 0.0).client()
     wire = Wire()
     client.connection_made(wire)
@@ -79,4 +81,4 @@ def test_a_client_that_sends_far_ahead_is_not_read_until_its_turn() -> None:
             sent = len(ahead)
     assert answered == 101
     assert wire.written.count(b"HTTP/1.1 204") == 101
-    assert intake.budget_bytes == 8 << 20
+    assert budget.used_bytes == 0

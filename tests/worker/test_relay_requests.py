@@ -1,4 +1,14 @@
-"""What a client may send to the data port, and what the engine sees of it."""
+"""What a client may send to the data port, and what the engine sees of it.
+
+The traps of relaying HTTP/1.1, and where each is tested:
+a HEAD's answer swallows the next one: here, head_is_answered_without_a_body · a body until close,
+1xx, a byte outside an exchange, a stale pooled connection, one re-send: test_upstream · Expect is
+answered here: here · rebuilt heads, hop-by-hop headers, framing never copied: here · what two
+servers read differently, and known heads that mean another thing: here, test_reader, fuzz_http ·
+a client that leaves is noticed though it is not read: test_relay_answers, test_relay_bodies ·
+requests sent ahead are held, bounded: test_relay_held · an answer before the whole request:
+test_upstream, test_relay_bodies · encoded paths: here · WebSockets: test_relay_tunnel.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +16,7 @@ import json
 
 import pytest
 
+from batchfleet_worker.live import RequestsSettings
 from tests.worker.wire import EVENTS, OK, Client, Hop, chunk, hop, post
 
 GET_MODELS = b"GET /v1/models HTTP/1.1\r\nHost: pod\r\n\r\n"
@@ -374,7 +385,7 @@ async def test_a_body_over_the_limit_is_413_announced_or_not() -> None:
 
 
 async def test_all_bodies_together_have_a_bound() -> None:
-    async with hop(max_body_bytes=1000) as between:
+    async with hop(max_body_bytes=1000, memory_bytes=8000) as between:
         holders = [await between.client() for _ in range(8)]
         for holder in holders:
             holder.send(post(b"x" * 1000, "/v1/plain"))
@@ -395,6 +406,7 @@ async def test_a_slow_head_is_408_and_an_unused_connection_is_closed() -> None:
     now = 0.0
     async with hop() as between:
         between.port.now = lambda: now
+        between.port.sweep()
         slow, unused, used = [await between.client() for _ in range(3)]
         await relayed(between, used, post())
         await relayed(between, slow, post() + b"POST /v1/com")
@@ -407,3 +419,86 @@ async def test_a_slow_head_is_408_and_an_unused_connection_is_closed() -> None:
         now += 700
         between.port.sweep()
         assert await used.rest() == b""
+
+
+async def test_an_old_connection_ends_with_its_next_answer_and_a_young_one_stays() -> None:
+    """So that clients which keep their connections find new pods."""
+    now = 0.0
+    async with hop() as between:
+        between.port.now = lambda: now
+        between.port.sweep()
+        between.port.apply(RequestsSettings(max_connection_age_seconds=100))
+        old = await between.client()
+        await relayed(between, old, post())
+        now = 80.0
+        between.port.sweep()
+        await relayed(between, old, post())
+        young = await between.client()
+        await relayed(between, young, post())
+        now = 120.0
+        between.port.sweep()
+        old.send(post())
+        (await between.engine.next()).write(OK)
+        response = await old.response()
+        assert (response.status, response.headers["connection"]) == (200, "close")
+        assert await old.rest() == b""
+        young.send(post())
+        (await between.engine.next()).write(OK)
+        assert "connection" not in (await young.response()).headers
+        between.port.apply(RequestsSettings(max_connection_age_seconds=0))
+        now = 500.0
+        between.port.sweep()
+        await relayed(between, young, post())
+
+
+@pytest.mark.parametrize(("dice", "age"), [(0.0, 90), (0.5, 100), (0.999, 109)])
+async def test_connections_that_came_together_do_not_leave_together(dice: float, age: int) -> None:
+    async with hop() as between:
+        port = between.port
+        port.apply(RequestsSettings(max_connection_age_seconds=100))
+        port._random = lambda: dice
+        born, spread = port.about_now, port.spread()
+        port.about_now = born + age - 1
+        assert port.may_stay(born, spread)
+        port.about_now = born + age + 2
+        assert not port.may_stay(born, spread)
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [b"content-length: 2\r\n\r\n{}", b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"],
+)
+async def test_what_a_trace_needs_travels_untouched(framing: bytes) -> None:
+    async with hop() as between:
+        client = await between.client()
+        for number in (b"00-0af7-b7ad-01", b"00-1be8-c8be-01"):
+            traced = b"traceparent: %b\r\ntracestate: a=1\r\nb3: 0\r\nX-B3-TraceId: 4f\r\n" % number
+            client.send(b"POST /v1/completions HTTP/1.1\r\nhost: h\r\n" + traced + framing)
+            call = await between.engine.next()
+            assert call.header("traceparent") == [number.decode()]
+            assert call.header("tracestate") == ["a=1"]
+            assert call.header("b3") == ["0"]
+            assert call.header("x-b3-traceid") == ["4f"]
+            call.write(OK)
+            await client.response()
+
+
+async def test_a_trace_that_its_client_keeps_to_this_connection_ends_here() -> None:
+    async with hop() as between:
+        client = await between.client()
+        for _ in range(2):
+            client.send(post(headers=b"traceparent: 00\r\nconnection: traceparent\r\n"))
+            call = await between.engine.next()
+            assert call.header("traceparent") == []
+            call.write(OK)
+            await client.response()
+
+
+async def test_headers_of_our_own_do_not_travel() -> None:
+    async with hop() as between:
+        client = await between.client()
+        client.send(post(headers=b"x-batchfleet-priority: 3\r\nx-batchfleet-else: 1\r\n"))
+        call = await between.engine.next()
+        assert not [name for name, _ in call.headers if name.startswith("x-batchfleet")]
+        call.write(OK)
+        await client.response()

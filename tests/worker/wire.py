@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from batchfleet_worker.intake import Intake
 from batchfleet_worker.key import MergeKeys
 from batchfleet_worker.live import LiveSettings
+from batchfleet_worker.memory import Budget
 from batchfleet_worker.metrics import Metrics
 from batchfleet_worker.openai import Routes
 from batchfleet_worker.pipeline import Pipeline
-from batchfleet_worker.reader import Intake
 from batchfleet_worker.relay import DataPort
 from batchfleet_worker.upstream import Pool
 
@@ -45,7 +46,14 @@ class Response:
 class Call:
     """One request as the engine got it."""
 
-    def __init__(self, head: bytes, body: bytes, connection: int, writer: asyncio.StreamWriter):
+    def __init__(
+        self,
+        head: bytes,
+        body: bytes,
+        connection: int,
+        writer: asyncio.StreamWriter,
+        reader: asyncio.StreamReader,
+    ):
         lines = head.decode("latin-1").split("\r\n")
         self.line = lines[0]
         self.headers = [
@@ -55,6 +63,8 @@ class Call:
         self.body = body
         self.connection = connection
         self.left = asyncio.Event()  # the hop closed this connection
+        self.reader = reader  # of what follows the head, where the engine takes heads only
+        self.read = asyncio.Event()  # by the test; the engine goes on with the next request
         self._writer = writer
 
     def header(self, name: str) -> list[str]:
@@ -86,6 +96,7 @@ class Engine:
         self.connections = 0
         self._writers: list[asyncio.StreamWriter] = []
         self.refuses_bodies_over: int | None = None  # bytes; a longer body is not read
+        self.heads_only = False  # what follows a head is read by the test
         self._calls: asyncio.Queue[Call] = asyncio.Queue()
 
     async def next(self) -> Call:
@@ -114,11 +125,14 @@ class Engine:
                 unwanted = (
                     self.refuses_bodies_over is not None and length > self.refuses_bodies_over
                 )
-                body = b"" if unwanted else await reader.readexactly(length)
-                call = Call(head[:-4], body, number, writer)
+                heads_only = self.heads_only
+                body = b"" if unwanted or heads_only else await reader.readexactly(length)
+                call = Call(head[:-4], body, number, writer, reader)
                 self._calls.put_nowait(call)
                 if unwanted:
                     return
+                if heads_only:
+                    await call.read.wait()
         except (asyncio.IncompleteReadError, ConnectionError):
             if call is not None:
                 call.left.set()
@@ -208,7 +222,7 @@ class Hop:
         assert self.pipeline.clients == 0
         assert self.pipeline.in_flight == 0
         assert self.pipeline.queued == 0
-        assert self.port.intake.budget_bytes == 8 * self.port.intake.max_body_bytes
+        assert self.port.intake.budget.used_bytes == 0
 
 
 @asynccontextmanager
@@ -216,6 +230,8 @@ async def hop(
     settings: LiveSettings | None = None,
     max_body_bytes: int = 1024 * 1024,
     max_header_bytes: int = 65536,
+    memory_bytes: int = 256 * 1024 * 1024,
+    held_body_bytes: int = 256 * 1024,
 ) -> AsyncIterator[Hop]:
     """Checks at the end that nothing is left behind."""
     loop = asyncio.get_running_loop()
@@ -231,6 +247,8 @@ async def hop(
         lambda: f"made-{next(numbers)}",
         max_body_bytes,
         max_header_bytes,
+        Budget(memory_bytes),
+        held_body_bytes=held_body_bytes,
     )
     port = DataPort(pipeline.offer, intake, metrics, loop.time)
     server = await loop.create_server(port.client, "127.0.0.1", 0)

@@ -13,11 +13,14 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from batchfleet_worker import openai
+from batchfleet_worker import errors, openai
 from batchfleet_worker.exchange import Refusal, ResponseHead, Told
-from batchfleet_worker.http1 import STATUS_LINES
+from batchfleet_worker.http1 import LAST_CHUNK, STATUS_LINES, response_wire
 from batchfleet_worker.metrics import Metrics
-from batchfleet_worker.reader import Asked
+from batchfleet_worker.opening import Manner
+
+_NO_BODY = (204, 304)
+_JOINED_BYTES = 65536  # up to this much is copied behind its head, for one write
 
 
 class Connection(Protocol):
@@ -39,109 +42,125 @@ class Answer:
     """The :class:`batchfleet_worker.exchange.Sink` of one request."""
 
     __slots__ = (
-        "_asked",
         "_chunked",
         "_connection",
-        "_events",
         "_head",
         "_keep_alive",
+        "_manner",
         "_metrics",
-        "_status",
-        "_transport",
+        "_request_id",
+        "_response",
         "_until_close",
     )
 
-    def __init__(self, asked: Asked, connection: Connection, metrics: Metrics) -> None:
-        self._asked = asked
+    def __init__(
+        self, connection: Connection, request_id: str, manner: Manner, metrics: Metrics
+    ) -> None:
         self._connection: Connection | None = connection  # None: over, or the client left
-        self._transport = connection.transport
+        self._request_id = request_id
+        self._manner = manner
         self._metrics = metrics
-        self._keep_alive = asked.keep_alive
-        self._status = 0
+        self._response: ResponseHead | None = None  # what the answer began with
         self._head = b""  # rendered, not written yet
+        self._keep_alive = False
         self._chunked = False
         self._until_close = False
-        self._events = False
 
     def start(self, head: ResponseHead, told: Told) -> None:
         connection = self._connection
         if connection is None:
             return
-        asked = self._asked
-        status = head.status
-        self._status = status
-        self._keep_alive = self._keep_alive and connection.may_stay()
-        lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        for name, value in head.headers:
-            lines += (name, b": ", value, b"\r\n")
-            if name == b"content-type" and value.startswith(b"text/event-stream"):
-                self._events = True
-        lines.append(
-            b"x-request-id: %b\r\nx-batchfleet-result: %b\r\n"
-            b"server-timing: queue;dur=%.1f, engine;dur=%.1f\r\n"
-            % (
-                asked.request_id.encode(),
-                told.result.encode(),
-                told.queue_seconds * 1000,
-                told.engine_seconds * 1000,
-            )
-        )
-        if head.length is not None and status != 204:
-            lines.append(b"content-length: %d\r\n" % head.length)
-        elif asked.bodiless or status in (204, 304):
-            pass
-        elif asked.http10:
+        self._response = head
+        manner = self._manner
+        keep_alive = manner.keep_alive and connection.may_stay()
+        status, length = head.status, head.length
+        framing = b""
+        if status == 101:
             self._until_close = True
-            self._keep_alive = False
+            keep_alive = False
+            framing = b"connection: upgrade\r\nupgrade: websocket\r\n"
+        elif length is not None and status != 204:
+            framing = b"content-length: %d\r\n" % length
+        elif manner.bodiless or status in _NO_BODY:
+            pass
+        elif manner.http10:
+            self._until_close = True
+            keep_alive = False
         else:
             self._chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        lines.append(self._connection_header())
-        self._head = b"".join(lines)
+            framing = b"transfer-encoding: chunked\r\n"
+        self._keep_alive = keep_alive
+        plain = keep_alive and not manner.http10
+        wire = head.wire
+        if wire is None:
+            wire = head.wire = response_wire(head)
+        self._head = (
+            b"%bx-request-id: %b\r\nx-batchfleet-result: %b\r\n"
+            b"server-timing: queue;dur=%.1f, engine;dur=%.1f\r\n%b%b"
+        ) % (
+            wire,
+            self._request_id.encode(),
+            told.result.encode(),
+            told.queue_seconds * 1000,
+            told.engine_seconds * 1000,
+            framing,
+            # The last line of the head, and the blank one after it.
+            b"\r\n" if plain or status == 101 else self._connection_header(),
+        )
+        if status == 101:  # the client speaks next
+            connection.transport.write(self._take_head())
 
     def data(self, chunk: bytes) -> None:
-        if self._connection is None or self._asked.bodiless or not chunk:
+        connection = self._connection
+        if connection is None or self._manner.bodiless or not chunk:
             return
         if self._chunked:
             chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk)
-        if self._head:
-            chunk = self._take_head() + chunk
-        self._transport.write(chunk)
+        head = self._head
+        if head:
+            self._take_head()
+            if len(chunk) > _JOINED_BYTES:
+                connection.transport.writelines((head, chunk))
+                return
+            chunk = head + chunk
+        connection.transport.write(chunk)
 
     def end(self) -> None:
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             return
-        last = self._take_head()
-        if self._chunked:
-            last += b"0\r\n\r\n"
-        if last:
-            self._transport.write(last)
-        self._finish(self._keep_alive)
+        if self._head or self._chunked:
+            last = self._take_head()
+            connection.transport.write(last + LAST_CHUNK if self._chunked else last)
+        self._connection = None
+        connection.answered(self._keep_alive)
 
     def refuse(self, refusal: Refusal) -> None:
         connection = self._connection
         if connection is None:
             return
-        if self._head or not self._status:  # nothing has been written
-            self._keep_alive = self._asked.keep_alive and connection.may_stay()
+        begun = self._response
+        if begun is None or self._head:  # nothing has been written
+            self._keep_alive = self._manner.keep_alive and connection.may_stay()
             self._metrics.response(refusal.status)
-            self._transport.write(self._error_response(refusal))
-            self._finish(self._keep_alive)
+            connection.transport.write(self._error_response(refusal))
+            self._connection = None
+            connection.answered(self._keep_alive)
             return
-        if self._events:
+        if _is_events(begun):
             # But no last chunk: the client sees that this was not all.
             self.data(openai.error_event(refusal))
+        self._connection = None
         if self._until_close:
-            self._connection = None
             connection.reset()
         else:
-            self._finish(keep_alive=False)
+            connection.answered(keep_alive=False)
 
     def backlog(self) -> int:
         connection = self._connection
         if connection is None or not connection.writing_stopped:
             return 0
-        return self._transport.get_write_buffer_size()
+        return connection.transport.get_write_buffer_size()
 
     def forsaken(self) -> None:
         """The client is gone: nothing more is written."""
@@ -149,35 +168,39 @@ class Answer:
 
     def _take_head(self) -> bytes:
         head, self._head = self._head, b""
-        if head:
-            self._metrics.response(self._status)
+        if head and self._response is not None:
+            self._metrics.response(self._response.status)
         return head
 
-    def _finish(self, keep_alive: bool) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.answered(keep_alive)
-
     def _error_response(self, refusal: Refusal) -> bytes:
-        asked = self._asked
+        manner = self._manner
         body = openai.error_body(refusal)
         lines = [
             STATUS_LINES[refusal.status],
             b"content-type: application/json\r\n",
             b"content-length: %d\r\n" % len(body),
-            b"x-request-id: %b\r\n" % asked.request_id.encode(),
+            b"x-request-id: %b\r\n" % self._request_id.encode(),
         ]
         if refusal.retry_after_seconds is not None:
             lines.append(b"retry-after: %d\r\n" % refusal.retry_after_seconds)
-        if asked.allow:
-            lines.append(b"allow: %b\r\n" % asked.allow)
+        reason = errors.reason_of(refusal)
+        if reason is not None:
+            lines.append(b"x-batchfleet-reason: %b\r\n" % reason.encode())
+        if manner.allow:
+            lines.append(b"allow: %b\r\n" % manner.allow)
         lines.append(self._connection_header())
-        if not asked.bodiless:
+        if not manner.bodiless:
             lines.append(body)
         return b"".join(lines)
 
     def _connection_header(self) -> bytes:
-        """The last line of the head, and the blank one after it."""
         if not self._keep_alive:
             return b"connection: close\r\n\r\n"
-        return b"connection: keep-alive\r\n\r\n" if self._asked.http10 else b"\r\n"
+        return b"connection: keep-alive\r\n\r\n" if self._manner.http10 else b"\r\n"
+
+
+def _is_events(head: ResponseHead) -> bool:
+    return any(
+        name == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in head.headers
+    )

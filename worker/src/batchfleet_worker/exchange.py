@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Name and value as they stood on the wire; names in lower case, hop-by-hop headers removed."""
@@ -26,6 +26,7 @@ class Route(StrEnum):
     MERGE = "merge"  # equal requests may share one engine call
     RELAY = "relay"  # passed on one by one, within the limit of requests in flight
     PASS = "pass"  # noqa: S105 - cheap reads (GET /v1/models): at once, outside limit and queue
+    TUNNEL = "tunnel"  # a WebSocket: holds a slot until either side closes
 
 
 class Result(StrEnum):
@@ -33,32 +34,153 @@ class Result(StrEnum):
 
     DIRECT = "direct"  # this client's request reached the engine
     JOINED = "joined"  # an equal request's engine call was shared
+    CACHED = "cached"  # an equal request had been answered before
 
 
-@dataclass(frozen=True, slots=True)
+class Caller(NamedTuple):
+    """Who asks, as far as anything here depends on it."""
+
+    tenant: str  # "" for all who show no credentials; never a metric label
+    max_priority: int = 0  # what the client asks for is clamped to this
+    may_opt_out: bool = True
+
+
+ANYBODY = Caller("")
+
+
+class Head:
+    """What the head of a request says.
+
+    Made once for all requests whose heads are equal to the byte, and shared by them: whatever is
+    derived from a head alone is worked out once.  Nothing changes after it is made, but the two
+    slots in which others keep what they derived.
+    """
+
+    __slots__ = (
+        "caller",
+        "headers",
+        "merge_part",
+        "method",
+        "opted_out",
+        "path",
+        "priority",
+        "route",
+        "target",
+        "timeout_seconds",
+        "wire",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        path: str,
+        target: bytes,
+        headers: Headers,
+        route: Route,
+        caller: Caller = ANYBODY,
+        *,
+        priority: int = 0,
+        timeout_seconds: float | None = None,
+        opted_out: bool = False,
+    ) -> None:
+        self.method = method
+        self.path = path  # percent-decoded, without the query: what the allow-list matched
+        self.target = target  # the request target as received, with the query
+        # Those that travel on: no hop-by-hop ones, none for us, none that are a request's own.
+        self.headers = headers
+        self.route = route
+        self.caller = caller
+        self.priority = priority  # higher first; already clamped to the caller's ceiling
+        self.timeout_seconds = timeout_seconds  # the client's own; None: only the service's
+        self.opted_out = opted_out  # of merging
+        self.merge_part: Any = None  # kept here by ``key``
+        self.wire: bytes | None = None  # kept here by ``http1``: what the engine is sent of it
+
+
+class Outlet(Protocol):
+    """Where the rest of a body goes: the connection to the engine."""
+
+    def write(self, chunk: bytes) -> None: ...
+
+    def finish(self) -> None:
+        """The body is complete; never called for a tunnel, which ends with its connection."""
+
+
+class Rest(Protocol):
+    """What of a large body (or of a tunnel's input) had not arrived when its request was offered.
+
+    The client is not read from until ``pump`` is called, once, by the engine's connection.
+    """
+
+    length: int | None  # bytes of the whole body as announced; None: the client sends chunks
+
+    def pump(self, into: Outlet) -> None: ...
+
+    def pause(self) -> None:
+        """The engine takes no more for now."""
+
+    def resume(self) -> None: ...
+
+
 class Request:
-    """One complete request, as it will be sent to the engine."""
+    """One request, as it will be sent to the engine.
 
-    method: bytes
-    path: str  # percent-decoded, without the query: what the allow-list matched
-    target: bytes  # the request target as received, with the query
-    headers: Headers
-    body: bytes
-    route: Route
-    request_id: str
+    ``body`` is all of it, or with ``rest`` its beginning; such a request is never merged and never
+    sent twice.  What the body says is filled in by ``meaning`` before anybody asks for it;
+    ``fields`` is there while the request is offered, and not kept afterwards.
+
+    ``own`` are the header lines that are new with every request (ids of a trace), as the engine
+    gets them: apart from the head, so that requests can share one.  They count for nothing here.
+    """
+
+    __slots__ = (
+        "body",
+        "fields",
+        "head",
+        "model",
+        "names_priority",
+        "own",
+        "priority",
+        "request_id",
+        "rest",
+        "stream",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        head: Head,
+        body: bytes,
+        request_id: str,
+        rest: Rest | None = None,
+        own: bytes = b"",
+    ) -> None:
+        self.head = head
+        self.own = own
+        self.body = body
+        self.request_id = request_id
+        self.rest = rest
+        self.fields: dict[str, Any] | None = None  # the body's JSON object; None: it has none
+        self.stream = False  # the answer is asked for as a stream of events
+        self.weight = 1  # slots that it takes: prompts x n
+        self.names_priority = False  # in its body, where the engine would see it
+        self.priority = 0  # the head's, or what the body asks for within the same ceiling
+        self.model = ""
 
 
-@dataclass(frozen=True, slots=True)
 class ResponseHead:
     """Status and end-to-end headers of an engine's answer; framing is never copied."""
 
-    status: int
-    headers: Headers
-    length: int | None = None  # bytes of body the engine announced; None: it did not say
+    __slots__ = ("headers", "length", "status", "wire")
+
+    def __init__(self, status: int, headers: Headers, length: int | None = None) -> None:
+        self.status = status
+        self.headers = headers
+        self.length = length  # bytes of body the engine announced; None: it did not say
+        self.wire: bytes | None = None  # kept here by ``answer``: what clients are sent of it
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """What happened to a request, told to its client in response headers."""
 
     result: Result

@@ -16,13 +16,16 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from batchfleet_worker import errors
-from batchfleet_worker.exchange import Headers, Refusal, Request, ResponseHead
+from batchfleet_worker.exchange import Head, Headers, Refusal, Request, ResponseHead, Route
 
 STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode())
     for status in HTTPStatus
 }
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+_BODILESS = (b"GET", b"HEAD")  # no length is announced where they bring no body
 
 _HOP_BY_HOP = frozenset(
     {
@@ -42,6 +45,24 @@ _HOP_BY_HOP = frozenset(
 _REQUEST_STOPS = _HOP_BY_HOP | {b"content-length", b"host", b"expect", b"x-request-id"}
 _RESPONSE_STOPS = _HOP_BY_HOP | {b"content-length", b"x-request-id", b"x-batchfleet-result"}
 
+TRACE_HEADERS = frozenset(
+    {
+        b"traceparent",
+        b"tracestate",
+        b"b3",
+        b"x-b3-traceid",
+        b"x-b3-spanid",
+        b"x-b3-parentspanid",
+        b"x-b3-sampled",
+        b"x-b3-flags",
+        b"uber-trace-id",
+        b"x-amzn-trace-id",
+        b"x-cloud-trace-context",
+        b"x-correlation-id",
+    }
+)
+"""New with every request, and without a meaning for what is answered: no part of a merge key."""
+
 # Request ids go into logs and other systems' headers: short, and nothing that needs quoting.
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
@@ -57,8 +78,10 @@ class Refused(Exception):  # noqa: N818 - it is not an error of ours
 class RequestHead(NamedTuple):
     """What a request's headers say, framing apart from what travels on."""
 
-    headers: Headers
+    headers: Headers  # end-to-end ones, those for us included
+    own: bytes  # and those that are new with every request, as they travel on
     length: int  # as announced; 0 for a chunked body
+    chunked: bool
     expects_continue: bool
     request_id: str | None  # the client's own, if it is sane
 
@@ -70,18 +93,22 @@ class Target(NamedTuple):
     target: bytes  # what the engine will be asked for
 
 
-def read_request_head(raw: Iterable[tuple[bytes, bytes]], http10: bool) -> RequestHead:
+def read_request_head(
+    raw: Iterable[tuple[bytes, bytes]], http10: bool, own: frozenset[bytes] = TRACE_HEADERS
+) -> RequestHead:
     """Sort a request's headers (names in lower case) into what travels and what is for us.
 
-    Raises :class:`Refused` for a head that two servers could read differently.
+    ``own`` names those that travel apart from the head.  Raises :class:`Refused` for a head that
+    two servers could read differently.
     """
     kept: list[tuple[bytes, bytes]] = []
-    length, expects, request_id, hosts = 0, False, None, 0
+    apart: list[tuple[bytes, bytes]] = []
+    length, chunked, expects, request_id, hosts = 0, False, False, None, 0
     named: set[bytes] | None = None
     for pair in raw:
         name, value = pair
         if name not in _REQUEST_STOPS:
-            kept.append(pair)
+            (apart if name in own else kept).append(pair)
         elif name == b"content-length":
             length = int(value)
         elif name == b"host":
@@ -91,6 +118,7 @@ def read_request_head(raw: Iterable[tuple[bytes, bytes]], http10: bool) -> Reque
                 raise Refused(
                     errors.bad_request("The only transfer encoding is chunked, in HTTP/1.1.")
                 )
+            chunked = True
         elif name == b"connection":
             named = (named or set()) | _tokens(value)
         elif name == b"x-request-id":
@@ -110,7 +138,15 @@ def read_request_head(raw: Iterable[tuple[bytes, bytes]], http10: bool) -> Reque
         raise Refused(errors.bad_request("Exactly one Host header is needed."))
     if named is not None:
         kept = [pair for pair in kept if pair[0] not in named]
-    return RequestHead(tuple(kept), length, expects, request_id)
+        apart = [pair for pair in apart if pair[0] not in named]
+    lines = b"".join(b"%b: %b\r\n" % pair for pair in apart)
+    return RequestHead(tuple(kept), lines, length, chunked, expects, request_id)
+
+
+def read_own(own: bytes) -> Headers:
+    """The headers in ``Request.own``."""
+    lines = (line.partition(b": ") for line in own.split(b"\r\n") if line)
+    return tuple((name, value) for name, _, value in lines)
 
 
 def read_target(url: bytes) -> Target:
@@ -139,15 +175,51 @@ def read_target(url: bytes) -> Target:
     return Target(decoded.decode(), decoded + mark + query)
 
 
-def write_request(request: Request, authority: bytes) -> bytes:
-    """The head of a request to the engine, for a body of ``len(request.body)`` bytes."""
-    lines = [request.method, b" ", request.target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
-    for name, value in request.headers:
+def request_wire(head: Head, authority: bytes) -> bytes:
+    """The part of a request to the engine that all requests with this head share."""
+    lines = [head.method, b" ", head.target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
+    for name, value in head.headers:
         lines += (name, b": ", value, b"\r\n")
-    lines += (b"x-request-id: ", request.request_id.encode(), b"\r\n")
-    if request.body or request.method not in (b"GET", b"HEAD"):
-        lines.append(b"content-length: %d\r\n" % len(request.body))
-    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def write_request(request: Request, authority: bytes) -> bytes:
+    """A request as the engine gets it, up to what ``rest`` still has to bring."""
+    head, own, body, rest = request.head, request.own, request.body, request.rest
+    wire = head.wire
+    if wire is None:
+        wire = head.wire = request_wire(head, authority)
+    request_id = request.request_id.encode()
+    if rest is None:
+        if not body and head.method in _BODILESS:
+            return b"%b%bx-request-id: %b\r\n\r\n" % (wire, own, request_id)
+        return b"%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+            wire,
+            own,
+            request_id,
+            len(body),
+            body,
+        )
+    if head.route is Route.TUNNEL:
+        framing = b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    elif rest.length is not None:
+        framing = b"content-length: %d\r\n\r\n" % rest.length
+    else:
+        framing = b"transfer-encoding: chunked\r\n\r\n"
+        body = chunk(body)
+    return b"%b%bx-request-id: %b\r\n%b%b" % (wire, own, request_id, framing, body)
+
+
+def chunk(data: bytes) -> bytes:
+    """One piece of a chunked body; nothing for no data, which would be the last chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def response_wire(head: ResponseHead) -> bytes:
+    """The part of an answer that all answers with this head share, whatever their length."""
+    lines = [STATUS_LINES.get(head.status) or b"HTTP/1.1 %d \r\n" % head.status]
+    for name, value in head.headers:
+        lines += (name, b": ", value, b"\r\n")
     return b"".join(lines)
 
 

@@ -44,6 +44,7 @@ _KNOWN: dict[str, dict[bytes, Route]] = {
     **{path: {b"GET": Route.PASS, b"HEAD": Route.PASS} for path in _READS},
     **{path: {b"POST": Route.MERGE} for path in (*_GENERATE, *_EMBED)},
     **{path: {b"POST": Route.RELAY} for path in _ONE_BY_ONE},
+    "/v1/realtime": {b"GET": Route.TUNNEL},
 }
 
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"})

@@ -1,90 +1,140 @@
 """From a client's bytes to complete requests, without a socket.
 
-The reader holds the rules about what may be asked (allow-list, sizes, framing); the connection
-(``relay``) those about when.  However the bytes are cut into reads, the same requests come out.
+The reader holds the rules about how a message may come (sizes, framing); the connection (``relay``)
+those about when.  However the bytes are cut into reads, the same requests come out.
+
+A message whose head is known, or of the plain kind, is cut out by its length (``heads``); any other
+goes through llhttp.  Both end in the same few methods (``messages``), where the rules are.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
-
 import httptools
 
 from batchfleet_worker import errors, http1
-from batchfleet_worker.exchange import Refusal, Request, Route
-from batchfleet_worker.openai import Routes
+from batchfleet_worker.exchange import Refusal
+from batchfleet_worker.heads import Known
+from batchfleet_worker.intake import Intake
+from batchfleet_worker.messages import Messages
+from batchfleet_worker.opening import Opening
 
-PIPELINED = 1024  # messages parsed and not served; the connection feeds little enough at a time
-
-
-class Asked(NamedTuple):
-    """One message of a client, and what of it the answer must know."""
-
-    what: Request | Refusal
-    request_id: str
-    keep_alive: bool  # the client's wish; draining may overrule it
-    http10: bool
-    bodiless: bool  # HEAD
-    allow: bytes = b""  # the Allow header of a 405
+PIPELINED = 1024  # messages parsed and not served; SLICE_BYTES hold hardly more
+SLICE_BYTES = (
+    16384  # parsed at a time outside a body, or a read of tiny requests would be thousands
+)
 
 
-class Intake:
-    """What all readers of one data port share: the rules, and one budget for all bodies."""
-
-    def __init__(
-        self,
-        routes: Routes,
-        request_ids: Callable[[], str],
-        max_body_bytes: int,
-        max_header_bytes: int,
-    ) -> None:
-        """``request_ids`` makes one for a request that brings none."""
-        self.routes = routes
-        self.request_ids = request_ids
-        self.max_body_bytes = max_body_bytes
-        self.max_header_bytes = max_header_bytes
-        self.budget_bytes = 8 * max_body_bytes  # left for bodies that are held, of all clients
-
-
-class RequestReader:
-    """The parser of one connection.  Complete messages are appended to ``asked``, in order."""
+class RequestReader(Messages):
+    """The parser of one connection."""
 
     def __init__(self, intake: Intake) -> None:
-        self.asked: deque[Asked] = deque()
-        self.deaf = False  # after an error nothing more is parsed
-        self._intake = intake
+        super().__init__(intake)
+        self.in_head = False
+        self.in_tunnel = False  # what comes is no HTTP any more
+        self.owes_continue = False  # the client waits for a 100 before it sends the body
+        self._another = False  # message began within this read
+        self._last_message = False  # said its client; llhttp minds what comes after it
+        self._last: Known[Opening] | None = None
+        self._generation = intake.generation
+        self._missing_bytes = 0  # of a body that is cut out by its length
         self._parser = httptools.HttpRequestParser(self)
-        self._charged_bytes = 0  # of the intake's budget
         self._reset()
 
     def _reset(self) -> None:
-        self.in_head = False
-        self.in_body = False
-        self.owes_continue = False  # the client waits for a 100 before it sends the body
+        self._opening = self._request_id = None
+        self._own = b""
+        self._body = []
+        self._body_bytes = 0
         self._url = b""
         self._raw: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0  # parsed
         self._read_bytes = 0  # in reads that were nothing but head
-        self._head: http1.RequestHead | None = None
-        self._target = http1.Target("", b"")
-        self._route: Route | None = None
-        self._http10 = False
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._wrong: Refusal | None = None  # answered once the request has been read
-        self._allow = b""
         self._upgrade = False
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bytes:
+        """Read one message, or as much of it as there is; gives back what was not looked at."""
         if self.deaf:
-            return
-        began_in_head = self.in_head
+            return b""
+        if self._missing_bytes:
+            return self._fill(data)
+        if self.in_tunnel and self._inflow is not None:
+            self._inflow.take(data)
+            return b""
+        if not (self.in_head or self.in_body or self._last_message):
+            rest = self._cut(data)
+            if rest is not None:
+                return rest
+        self._parse(data[:SLICE_BYTES])
+        return data[SLICE_BYTES:]
+
+    # --- messages of the plain kind, cut out by their length
+
+    def _cut(self, data: bytes) -> bytes | None:
+        """What follows the message; None: it has to be parsed."""
+        intake = self._intake
+        generation = intake.access.generation
+        if generation != self._generation:
+            intake.callers_changed(generation)
+            self._generation, self._last = generation, None
+        found = intake.heads.find(data, self._last)
+        if found is None:
+            return None
+        self._last, body_at, length, sent_id, own = found
+        if length > intake.max_body_bytes or len(self.asked) >= PIPELINED:
+            return None  # there the error is made
+        opening = self._last.meaning
+        request_id = sent_id.decode() if sent_id else None
+        end = body_at + length
+        if len(data) < end:
+            self._reset()
+            self._opening, self._request_id, self._own = opening, request_id, own
+            self._missing_bytes, self.in_body = length, True
+            rest = self._fill(data[body_at:])
+            if length > intake.held_body_bytes and not self.deaf:
+                self._begin(opening, length)
+            return rest
+        try:
+            if length:
+                self._charge(length)
+        except http1.Refused as refused:
+            self._opening, self._request_id = opening, request_id
+            self.reject(refused.refusal)
+            return b""
+        self._ask(opening, data[body_at:end], request_id, own, opening.manner)
+        return data[end:]
+
+    def _fill(self, data: bytes) -> bytes:
+        """More of a body that is cut out; gives what follows it."""
+        piece = data[: self._missing_bytes]
+        self._missing_bytes -= len(piece)
+        self.in_body = self._missing_bytes > 0
+        if self._inflow is not None:
+            self._inflow.take(piece)
+            if not self.in_body:
+                self._end()
+            return data[len(piece) :]
+        try:
+            self._charge(len(piece))
+        except http1.Refused as refused:
+            self.reject(refused.refusal)
+            return b""
+        self._body.append(piece)
+        opening = self._opening
+        if not self.in_body and opening is not None:
+            body = b"".join(self._body)
+            self._ask(opening, body, self._request_id, self._own, opening.manner)
+            self._reset()
+        return data[len(piece) :]
+
+    # --- all others, parsed by llhttp
+
+    def _parse(self, data: bytes) -> None:
+        began_in_head, self._another = self.in_head, False
+        other_protocol: int | None = None  # where it begins
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._decline_upgrade(data[upgrade.args[0] :])
+            other_protocol = upgrade.args[0]
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, http1.Refused):
                 self.reject(error.__context__.refusal)
@@ -92,27 +142,33 @@ class RequestReader:
                 raise  # ours, not the client's: let it be seen
             else:
                 self.reject(errors.bad_request(f"Malformed HTTP: {error}."))
-        else:
-            if began_in_head and self.in_head:  # llhttp may be holding one endless header
-                self._read_bytes += len(data)
-                if self._read_bytes > self._intake.max_header_bytes:
-                    self.reject(errors.HEADERS_TOO_LARGE)
+        if self.deaf:
+            return
+        if other_protocol is not None:
+            self._switch(data[other_protocol:])
+        elif self.in_head and began_in_head and not self._another:
+            self._read_bytes += len(data)  # llhttp may be holding one endless header
+            if self._read_bytes > self._intake.max_header_bytes:
+                self.reject(errors.HEADERS_TOO_LARGE)
+        elif self.in_body and self._inflow is None:
+            self._consider_passing_on()
 
-    def reject(self, refusal: Refusal) -> None:
-        """Answer with an error when it is this message's turn, and parse nothing after it."""
-        self.deaf = True
-        head = self._head
-        request_id = (head and head.request_id) or self._intake.request_ids()
-        self.asked.append(Asked(refusal, request_id, False, self._http10, False, self._allow))
+    def _switch(self, rest: bytes) -> None:
+        """The head that was read offers another protocol."""
+        if self._opening is None:
+            self._decline_upgrade(rest)
+            return
+        self.in_tunnel = self.in_body = True
+        self._body = [rest]
+        self._request_id, self._own = self._opening.request_id, self._opening.own
+        self._begin(self._opening, None)
 
-    def settle(self) -> None:
-        """Nothing that was read is needed any more, but for a request that is half read."""
-        if not self.asked and not self.in_body:
-            self.close()
-
-    def close(self) -> None:
-        self._intake.budget_bytes += self._charged_bytes
-        self._charged_bytes = 0
+    def _consider_passing_on(self) -> None:
+        opening = self._opening
+        if opening is None or isinstance(opening.judged, Refusal):
+            return
+        if max(opening.length, self._body_bytes) > self._intake.held_body_bytes:
+            self._begin(opening, None if opening.chunked else opening.length)
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Go on in HTTP/1.1, as if the client had not offered another protocol.
@@ -130,9 +186,7 @@ class RequestReader:
         for name, value in raw:
             if name != b"upgrade":
                 head += (name, b": ", value, b"\r\n")
-        self.feed(b"".join((*head, b"\r\n", rest)))
-
-    # --- httptools
+        self._parse(b"".join((*head, b"\r\n", rest)))
 
     def on_message_begin(self) -> None:
         if len(self.asked) >= PIPELINED:
@@ -140,77 +194,71 @@ class RequestReader:
                 errors.bad_request(f"More than {PIPELINED} requests were sent ahead.")
             )
         self._reset()
-        self.in_head = True
+        self.in_head = self._another = True
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        self._head_bytes += len(url)
-        if self._head_bytes > self._intake.max_header_bytes:
-            raise http1.Refused(errors.HEADERS_TOO_LARGE)
+        self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value) + 4
-        if self._head_bytes > self._intake.max_header_bytes:
-            raise http1.Refused(errors.HEADERS_TOO_LARGE)
+        self._count_head(len(name) + len(value) + 4)
         if self.in_head:  # after it: trailers, which end here
             name = name.lower()
             self._raw.append((name, value))
             if name == b"upgrade":
                 self._upgrade = True
 
+    def _count_head(self, n_bytes: int) -> None:
+        self._head_bytes += n_bytes
+        if self._head_bytes > self._intake.max_header_bytes:
+            raise http1.Refused(errors.HEADERS_TOO_LARGE)
+
     def on_headers_complete(self) -> None:
+        parser = self._parser
         self.in_head = False
-        if self._upgrade and self._parser.should_upgrade():
-            return  # the head will come again, without the offer
-        self.in_body = True
         intake = self._intake
-        self._http10 = self._parser.get_http_version() == "1.0"
-        self._head = head = http1.read_request_head(self._raw, self._http10)
-        self._target = target = http1.read_target(self._url)
-        method = self._parser.get_method()
-        self._route = intake.routes.route(method, target.path)
-        if self._route is None:
-            self._allow = b", ".join(intake.routes.allowed(target.path))
-            self._wrong = (
-                errors.method_not_allowed(method.decode(), self._allow.decode())
-                if self._allow
-                else errors.not_found(target.path)
-            )
-        if head.length > intake.max_body_bytes:
+        if self._upgrade and parser.should_upgrade():
+            self._opening = intake.opener.tunnel(parser.get_method(), self._url, self._raw)
+            return  # without a tunnel: the head will come again, without the offer
+        self.in_body = True
+        self._opening = opening = intake.opener.open(
+            parser.get_method(),
+            self._url,
+            self._raw,
+            http10=parser.get_http_version() == "1.0",
+            keep_alive=parser.should_keep_alive(),
+        )
+        self._request_id, self._own = opening.request_id, opening.own
+        if opening.length > intake.max_body_bytes:
             raise http1.Refused(errors.body_too_large(intake.max_body_bytes))
-        if head.expects_continue:
-            if self._wrong is not None:
-                raise http1.Refused(self._wrong)
+        if opening.expects_continue:
+            if isinstance(opening.judged, Refusal):
+                raise http1.Refused(opening.judged)
             self.owes_continue = True
 
     def on_body(self, data: bytes) -> None:
-        intake = self._intake
+        opening, intake = self._opening, self._intake
         self.owes_continue = False  # it did not wait
         self._body_bytes += len(data)
         if self._body_bytes > intake.max_body_bytes:
             raise http1.Refused(errors.body_too_large(intake.max_body_bytes))
-        if self._wrong is None:
-            self._charged_bytes += len(data)
-            intake.budget_bytes -= len(data)
-            if intake.budget_bytes < 0:
-                raise http1.Refused(errors.OVERLOADED)
+        if self._inflow is not None:
+            self._inflow.take(data)
+        elif opening is not None and not isinstance(opening.judged, Refusal):
+            self._charge(len(data))
             self._body.append(data)
 
     def on_message_complete(self) -> None:
-        head, route = self._head, self._route
-        if head is None:
-            return  # an upgrade: the head will come again
+        opening = self._opening
+        if opening is None or not self.in_body:
+            return  # an upgrade: no body belongs to this head
         self.in_body = self.owes_continue = False
-        method = self._parser.get_method()
-        request_id = head.request_id or self._intake.request_ids()
-        what: Request | Refusal
-        if self._wrong is not None or route is None:
-            what = self._wrong or errors.not_found(self._target.path)
-        else:
-            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-            path, target = self._target
-            what = Request(method, path, target, head.headers, body, route, request_id)
-        self._head = None
-        keep_alive = self._parser.should_keep_alive()
-        bodiless = method == b"HEAD"
-        self.asked.append(Asked(what, request_id, keep_alive, self._http10, bodiless, self._allow))
+        if self._inflow is not None:
+            self._end()
+            self._opening = None
+            return
+        # A trailer may have ended the connection's life.
+        manner = opening.manner._replace(keep_alive=self._parser.should_keep_alive())
+        self._last_message = not manner.keep_alive
+        self._ask(opening, b"".join(self._body), self._request_id, self._own, manner)
+        self._opening = None

@@ -10,10 +10,14 @@ from collections.abc import Callable
 
 from batchfleet_worker.connection import Call, Connection
 from batchfleet_worker.exchange import Lost, Receiver, Request
+from batchfleet_worker.heads import Heads
+from batchfleet_worker.plain import plain_response
 
 # vLLM closes an idle connection after 5 s; one that is about to be closed must not be chosen.
 IDLE_SECONDS = 3.5
 CONNECT_SECONDS = 5.0
+# Its heads carry a date: what is kept of them is of use for a second.
+KEPT_HEAD_BYTES = 64 * 1024
 
 
 class Pool:
@@ -26,12 +30,14 @@ class Pool:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.authority = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
+        self.heads = Heads(plain_response, kept_bytes=KEPT_HEAD_BYTES)
         self.on_refused: Callable[[], None] | None = None  # hears of every failed connect
         self.connections: set[Connection] = set()
         self._idle: dict[Connection, float] = {}  # since when; the newest last
         self._connecting: set[asyncio.Task[None]] = set()
         self._address = (host, port)
         self._loop = loop
+        self._now = loop.time
 
     def send(self, request: Request, receiver: Receiver) -> Call:
         call = Call(request, receiver)
@@ -48,7 +54,7 @@ class Pool:
         self.connections.add(connection)
 
     def put(self, connection: Connection) -> None:
-        self._idle[connection] = self._loop.time()
+        self._idle[connection] = self._now()
 
     def forget(self, connection: Connection) -> None:
         self.connections.discard(connection)
@@ -63,9 +69,10 @@ class Pool:
 
     def _take(self) -> Connection | None:
         """The most recently used idle connection; the others are left to the engine's timeout."""
-        while self._idle:
-            connection, since = self._idle.popitem()
-            if connection.usable() and self._loop.time() - since < IDLE_SECONDS:
+        idle = self._idle
+        while idle:
+            connection, since = idle.popitem()
+            if self._now() - since < IDLE_SECONDS and connection.usable():
                 return connection
             connection.hang_up()
         return None
