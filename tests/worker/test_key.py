@@ -13,7 +13,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from batchfleet_worker.exchange import Headers, Request, Route
+from batchfleet_worker import meaning
+from batchfleet_worker.exchange import Caller, Head, Headers, Request, Route
+from batchfleet_worker.http1 import TRACE_HEADERS
 from batchfleet_worker.key import INERT_FIELDS, MergeKeys, NotMerged
 
 KEYS = MergeKeys(b"secret", max_body_bytes=100_000)
@@ -24,11 +26,16 @@ EMBEDDINGS = "/v1/embeddings"
 
 
 def request(body: str, path: str = EMBEDDINGS, headers: Headers = HEADERS) -> Request:
-    return Request(b"POST", path, path.encode(), headers, body.encode(), Route.MERGE, "r")
+    return Request(Head(b"POST", path, path.encode(), headers, Route.MERGE), body.encode(), "r")
+
+
+def key_of(asked: Request, keys: MergeKeys = KEYS) -> bytes | NotMerged:
+    meaning.read(asked)
+    return keys(asked)
 
 
 def key(body: str, path: str = EMBEDDINGS, headers: Headers = HEADERS) -> bytes | NotMerged:
-    return KEYS(request(body, path, headers))
+    return key_of(request(body, path, headers))
 
 
 # --- bodies --------------------------------------------------------------------------------
@@ -119,7 +126,7 @@ def pairs(draw: st.DrawFn) -> tuple[str, str]:
     return draw(texts(tree)), draw(texts(other))
 
 
-def meaning(text: str) -> Tree:
+def said_by(text: str) -> Tree:
     """What the engine may make of a body: everything but spacing, escapes and top-level order."""
 
     def exact(value: Tree) -> Tree:
@@ -166,7 +173,7 @@ def plain(text: str) -> bool:
 def test_never_joins_bodies_that_mean_different_things(bodies: tuple[str, str]) -> None:
     one, two = map(key, bodies)
     if isinstance(one, bytes) and one == two:
-        assert meaning(bodies[0]) == meaning(bodies[1])
+        assert said_by(bodies[0]) == said_by(bodies[1])
 
 
 @given(pairs())
@@ -174,7 +181,7 @@ def test_never_joins_bodies_that_mean_different_things(bodies: tuple[str, str]) 
 @example(('{"a":"é"}', '{"a":"\\u00e9"}'))
 @example(('{"a":1,"user":"me","request_id":"1"}', '{"a":1,"user":"you"}'))
 def test_joins_bodies_that_differ_in_spelling_only(bodies: tuple[str, str]) -> None:
-    if plain(bodies[0]) and plain(bodies[1]) and meaning(bodies[0]) == meaning(bodies[1]):
+    if plain(bodies[0]) and plain(bodies[1]) and said_by(bodies[0]) == said_by(bodies[1]):
         one, two = map(key, bodies)
         assert one == two
 
@@ -197,8 +204,8 @@ def test_deep_nesting_is_passed_on_alone() -> None:
 
 def test_a_large_body_is_passed_on_alone() -> None:
     keys = MergeKeys(b"secret", max_body_bytes=10)
-    assert isinstance(keys(request('{"a":1234}')), bytes)
-    assert keys(request('{"a":12345}')) is NotMerged.TOO_LARGE
+    assert isinstance(key_of(request('{"a":1234}'), keys), bytes)
+    assert key_of(request('{"a":12345}'), keys) is NotMerged.TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -243,18 +250,18 @@ def test_what_leaves_something_behind_never_merges(member: str) -> None:
 
 def test_the_same_body_elsewhere_is_another_request() -> None:
     body = b'{"seed":1}'
-    same = Request(b"POST", CHAT, CHAT.encode(), HEADERS, body, Route.MERGE, "r")
+    same = Request(Head(b"POST", CHAT, CHAT.encode(), HEADERS, Route.MERGE), body, "r")
     others = [
-        Request(b"PUT", CHAT, CHAT.encode(), HEADERS, body, Route.MERGE, "r"),
-        Request(b"POST", CHAT, CHAT.encode() + b"?v=2", HEADERS, body, Route.MERGE, "r"),
-        Request(b"POST", EMBEDDINGS, EMBEDDINGS.encode(), HEADERS, body, Route.MERGE, "r"),
+        Request(Head(b"PUT", CHAT, CHAT.encode(), HEADERS, Route.MERGE), body, "r"),
+        Request(Head(b"POST", CHAT, CHAT.encode() + b"?v=2", HEADERS, Route.MERGE), body, "r"),
+        Request(Head(b"POST", EMBEDDINGS, EMBEDDINGS.encode(), HEADERS, Route.MERGE), body, "r"),
     ]
-    assert len({KEYS(each) for each in [same, *others]}) == 4
+    assert len({key_of(each) for each in [same, *others]}) == 4
 
 
 def test_another_process_has_other_keys() -> None:
-    body = request('{"a":1}')
-    assert KEYS(body) != MergeKeys(b"other", max_body_bytes=100_000)(body)
+    other = MergeKeys(b"other", max_body_bytes=100_000)
+    assert key('{"a":1}') != key_of(request('{"a":1}'), other)
 
 
 # --- headers -------------------------------------------------------------------------------
@@ -294,7 +301,57 @@ def test_headers_join_exactly_when_the_active_ones_are_equal(
     assert (one == two) == (told_apart_by(both[0]) == told_apart_by(both[1]))
 
 
-@pytest.mark.parametrize("value", [b"off", b"OFF", b" off "])
-def test_a_client_can_opt_out(value: bytes) -> None:
-    headers = (*HEADERS, (b"x-batchfleet-merge", value))
-    assert key('{"a":1}', headers=headers) is NotMerged.OPTED_OUT
+@pytest.mark.parametrize("name", sorted(TRACE_HEADERS))
+def test_what_travels_apart_from_a_head_makes_no_difference_in_one_either(name: bytes) -> None:
+    """As it is where callers are told apart by that very header."""
+    assert key('{"a":1}', headers=((name, b"1"),)) == key('{"a":1}', headers=((name, b"2"),))
+
+
+def test_a_client_can_opt_out() -> None:
+    head = Head(b"POST", CHAT, CHAT.encode(), HEADERS, Route.MERGE, opted_out=True)
+    assert key_of(Request(head, b'{"seed":1}', "r")) is NotMerged.OPTED_OUT
+
+
+def test_tenants_never_share() -> None:
+    heads = [
+        Head(b"POST", CHAT, CHAT.encode(), HEADERS, Route.MERGE, Caller(tenant))
+        for tenant in ("a", "b")
+    ]
+    one, two = (key_of(Request(head, b'{"seed":1}', "r")) for head in heads)
+    assert isinstance(one, bytes)
+    assert one != two
+
+
+# --- streams -------------------------------------------------------------------------------
+
+
+def test_how_the_answer_is_sent_is_no_part_of_the_question() -> None:
+    forms = [
+        "",
+        ',"stream":false',
+        ',"stream":null',
+        ',"stream":true',
+        ',"stream":true,"stream_options":null',
+        ',"stream":true,"stream_options":{"include_usage":true}',
+        ',"stream":true,"stream_options":{"include_usage":false}',
+    ]
+    keys = {key(f'{{"seed":1{form}}}', CHAT) for form in forms}
+    assert len(keys) == 1
+    assert isinstance(keys.pop(), bytes)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        ',"stream":"true"',
+        ',"stream":1',
+        ',"stream":true,"stream_options":{"continuous_usage_stats":true}',
+        ',"stream":true,"stream_options":{"include_usage":1}',
+        ',"stream":true,"stream_options":[]',
+        ',"stream_options":{"include_usage":true}',
+        ',"stream":false,"stream_options":{"include_usage":true}',
+    ],
+)
+def test_what_is_odd_about_a_stream_is(form: str) -> None:
+    assert key(f'{{"seed":1{form}}}', CHAT) != key('{"seed":1}', CHAT)
+    assert key(f'{{"seed":1{form}}}', CHAT) != key('{"seed":1,"stream":true}', CHAT)

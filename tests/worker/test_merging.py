@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from batchfleet_worker.dispatch import RESEND_WITHIN_SECONDS
 from batchfleet_worker.exchange import LAGGING_BYTES, Lost, Request, Route
 from batchfleet_worker.key import NotMerged
 from batchfleet_worker.live import Merging
 from batchfleet_worker.metrics import Metrics
-from batchfleet_worker.pipeline import RESEND_WITHIN_SECONDS, Bounds, Pipeline
+from batchfleet_worker.pipeline import Bounds, Pipeline
 from tests.worker.virtual import Client, Engine, VirtualClock, World, chat, settings
 
 
@@ -352,7 +353,7 @@ def test_relayed_paths_and_sampled_requests_stay_alone() -> None:
 
 def test_a_fault_in_the_merging_logic_costs_no_answer() -> None:
     def broken(request: Request) -> bytes | NotMerged:
-        raise RecursionError(request.path)
+        raise RecursionError(request.head.path)
 
     engine, metrics = Engine(), Metrics.of("test")
     pipeline = Pipeline(engine.send, VirtualClock(), metrics, broken)

@@ -9,8 +9,15 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
+
+import orjson
 
 from batchfleet_worker.exchange import (
+    ANYBODY,
+    Caller,
+    Head,
+    Headers,
     Lost,
     Receiver,
     Refusal,
@@ -23,6 +30,8 @@ from batchfleet_worker.exchange import (
 )
 from batchfleet_worker.key import MergeKeys
 from batchfleet_worker.live import BatchingSettings, LiveSettings, Merging, MergingSettings
+from batchfleet_worker.meaning import EnginePriority
+from batchfleet_worker.memory import Budget
 from batchfleet_worker.metrics import Metrics
 from batchfleet_worker.pipeline import Bounds, Pipeline
 
@@ -69,10 +78,13 @@ class EngineCall:
     request: Request
     receiver: Receiver
     answered: bool = False
+    status: int = 0
     done: bool = False
     cancelled: bool = False
     paused: bool = False
     sent: list[bytes] = field(default_factory=list)
+    tokens: int = 0
+    texts: list[str] = field(default_factory=list)
 
     @property
     def live(self) -> bool:
@@ -92,10 +104,16 @@ class EngineCall:
         assert self.paused
         self.paused = False
 
+    @property
+    def streams(self) -> bool:
+        return b'"stream":true' in self.request.body
+
     def head(self, status: int = 200) -> None:
         assert self.live
         self.answered = True
-        headers = ((b"x-call", b"%d" % self.number),)
+        self.status = status
+        kind = b"text/event-stream" if self.streams and status == 200 else b"application/json"
+        headers = ((b"x-call", b"%d" % self.number), (b"content-type", kind))
         self.receiver.head(ResponseHead(status, headers))
 
     def data(self, text: bytes | None = None) -> None:
@@ -103,6 +121,50 @@ class EngineCall:
         chunk = b"<%d.%d>" % (self.number, len(self.sent)) if text is None else text
         self.sent.append(chunk)
         self.receiver.data(chunk)
+
+    def token(self, text: str | None = None, finish_reason: str | None = None) -> None:
+        """One event of a stream, as vLLM writes it; its text carries the call's number too."""
+        text = f"<{self.number}.{self.tokens}>" if text is None else text
+        self.tokens += 1
+        self.texts.append(text)
+        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
+        self.data(self._event(choices=[choice]))
+
+    def done_streaming(self) -> None:
+        """The last events, the token count among them if it was asked for, and the end."""
+        assert self.live
+        self.token("", "stop")
+        if self.live and b'"include_usage":true' in self.request.body:
+            usage = {
+                "prompt_tokens": 3,
+                "total_tokens": 3 + self.tokens,
+                "completion_tokens": self.tokens,
+            }
+            self.data(self._event(choices=[], usage=usage))
+        if self.live:
+            self.data(b"data: [DONE]\n\n")
+        if self.live:
+            self.end()
+
+    def body(self, text: str = "whole") -> bytes:
+        """An answer that is no stream."""
+        usage = {"prompt_tokens": 3, "total_tokens": 5, "completion_tokens": 2}
+        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": "stop"}
+        self.texts.append(text)
+        return orjson.dumps(self._fields(choices=[choice], usage=usage))
+
+    def whole(self, text: str = "whole") -> None:
+        """All of it at once."""
+        self.head()
+        self.data(self.body(text))
+        self.end()
+
+    def _event(self, **fields: object) -> bytes:
+        return b"data: " + orjson.dumps(self._fields(**fields)) + b"\n\n"
+
+    def _fields(self, **fields: object) -> dict[str, object]:
+        about = {"object": "text_completion", "created": 1, "model": "m"}
+        return {"id": f"cmpl-{self.number:08}", **about, **fields}
 
     def end(self) -> None:
         assert self.live
@@ -148,6 +210,7 @@ class Client:
     """A sink that remembers, and fails the test when it is called out of turn."""
 
     request: Request
+    asked: bytes = b""  # the body as it was offered; the pipeline may have it say more
     ticket: Ticket | None = None
     head: ResponseHead | None = None
     told: Told | None = None
@@ -166,6 +229,34 @@ class Client:
     @property
     def text(self) -> bytes:
         return b"".join(self.chunks)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """A stream's, without the mark of its end."""
+        lines = [line[6:] for line in self.text.split(b"\n\n") if line]
+        assert all(b"\n" not in line for line in lines)
+        return [orjson.loads(line) for line in lines if line != b"[DONE]"]
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        fields = orjson.loads(self.text)
+        assert isinstance(fields, dict)
+        return fields
+
+    @property
+    def said(self) -> str:
+        """The answer's text, in whatever form it came."""
+        answers = self.events if self.text.startswith(b"data:") else [self.whole]
+        return "".join(choice["text"] for each in answers for choice in each["choices"])
+
+    @property
+    def ids(self) -> set[str]:
+        answers = self.events if self.text.startswith(b"data:") else [self.whole]
+        return {each["id"] for each in answers}
+
+    @property
+    def cached(self) -> bool:
+        return self.told is not None and self.told.result is Result.CACHED
 
     @property
     def status(self) -> int | None:
@@ -222,18 +313,36 @@ class Client:
             self.when_done()
 
 
-def chat(prompt: str = "hello", *, route: Route = Route.MERGE, extra: str = "") -> Request:
-    """A deterministic chat completion; ``extra`` is more JSON members, after a comma."""
+_REQUEST_IDS = count()
+
+
+def chat(
+    prompt: str = "hello",
+    *,
+    route: Route = Route.MERGE,
+    extra: str = "",
+    priority: int = 0,
+    timeout_seconds: float | None = None,
+    headers: Headers = (),
+    caller: Caller = ANYBODY,
+) -> Request:
+    """A deterministic completion; ``extra`` is more JSON members, after a comma."""
     body = f'{{"model":"m","temperature":0,"prompt":"{prompt}"{extra}}}'.encode()
-    return Request(
-        method=b"POST",
-        path="/v1/completions",
-        target=b"/v1/completions",
-        headers=((b"content-type", b"application/json"),),
-        body=body,
-        route=route,
-        request_id="r",
+    head = Head(
+        b"POST",
+        "/v1/completions",
+        b"/v1/completions",
+        ((b"content-type", b"application/json"), *headers),
+        route,
+        caller,
+        priority=priority,
+        timeout_seconds=timeout_seconds,
     )
+    return Request(head, body, f"r-{next(_REQUEST_IDS)}")
+
+
+STREAM = ',"stream":true'
+STREAM_WITH_USAGE = ',"stream":true,"stream_options":{"include_usage":true}'
 
 
 def settings(
@@ -242,19 +351,26 @@ def settings(
     wait_ms: int = 0,
     queue: int = 1000,
     mode: Merging = Merging.ENFORCE,
+    cache_seconds: int = 0,
 ) -> LiveSettings:
     return LiveSettings(
         batching=BatchingSettings(
             max_batch_size=limit, max_wait_milliseconds=wait_ms, max_queue_length=queue
         ),
-        merging=MergingSettings(mode=mode),
+        merging=MergingSettings(mode=mode, cache_ttl_seconds=cache_seconds),
     )
 
 
 class World:
     """A pipeline with everything around it."""
 
-    def __init__(self, live: LiveSettings | None = None, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        live: LiveSettings | None = None,
+        bounds: Bounds | None = None,
+        budget: Budget | None = None,
+        engine_priority: EnginePriority = EnginePriority.STRIP,
+    ) -> None:
         self.clock = VirtualClock()
         self.engine = Engine()
         self.metrics = Metrics.of("test")
@@ -265,10 +381,13 @@ class World:
             MergeKeys(b"secret", max_body_bytes=10_000),
             live,
             bounds,
+            budget,
+            engine_priority,
         )
 
     def ask(self, request: Request | None = None) -> Client:
-        client = Client(request or chat())
+        request = request or chat()
+        client = Client(request, request.body)
         client.ticket = self.pipeline.offer(client.request, client)
         return client
 

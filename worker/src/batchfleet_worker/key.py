@@ -1,33 +1,42 @@
 """What makes two requests the same, exactly.
 
 The pipeline asks for a key before it looks for a flight to join.  The rule is a deny-list: method,
-target, every header and the whole body are in the key, less the few things known to change nothing
-in the answer.  A wrong answer is worse than a second engine call, so whatever is not understood
-(odd numbers, duplicate names) only ever joins what is byte-identical to it.
+target, tenant, every header and the whole body are in the key, less the few things known to change
+nothing in the answer.  A wrong answer is worse than a second engine call, so whatever is not
+understood (odd numbers, duplicate names) only ever joins what is byte-identical to it.
 
 - Order of the body's top-level fields does not matter; order at every depth below does (the order
   of a schema's properties is part of the prompt).  An absent field is not its default.
+- ``stream`` and ``stream_options`` are not in the key where they say nothing but how the answer is
+  to be sent: ``flights`` and ``crossover`` look after that.
 - ``Authorization`` and every other credential is in the key, so tenants never share.
 - Only requests whose outcome is meant to be repeatable merge: ``temperature`` is 0, or there is a
   ``seed``, or the path computes instead of sampling.
+
+What a head adds is worked out once per distinct head, and what the order of a body's fields comes
+to once per distinct order: what is left per request is one dump and one hash.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from hashlib import sha256
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from batchfleet_worker.exchange import Request
+from batchfleet_worker.cacheable import Wish, wish_of
+from batchfleet_worker.crossover import asks_at_most_usage
+from batchfleet_worker.exchange import Head, Request
 from batchfleet_worker.openai import COMPUTED
 
-OPT_OUT_HEADER = b"x-batchfleet-merge"
+INERT_FIELDS = ("user", "request_id", "priority")
+"""Body fields that vLLM uses for its log, its order and the answer's ``id`` at most."""
 
-INERT_FIELDS = ("user", "request_id")
-"""Body fields that vLLM uses for its log and the answer's ``id`` at most."""
+_FORM_FIELDS = ("stream", "stream_options")
+"""How the answer is sent, not what it says."""
 
 _INERT_HEADERS = frozenset(
     {
@@ -59,6 +68,8 @@ _INERT_HEADERS = frozenset(
         b"uber-trace-id",
         b"x-amzn-trace-id",
         b"x-cloud-trace-context",
+        # what ``recall`` obeys, and the engine does not know
+        b"cache-control",
     }
 )
 
@@ -68,6 +79,11 @@ _NAME = itemgetter(0)
 
 _STATEFUL_FIELDS = ("store", "kv_transfer_params", "previous_response_id")
 """Requests that leave something behind, or fetch it: each must happen."""
+
+_NUMBERS = (int, float)
+
+_ORDERS = 1024
+"""Distinct orders of fields that are remembered; a client that makes up more pays for its own."""
 
 
 class NotMerged(StrEnum):
@@ -82,70 +98,130 @@ class NotMerged(StrEnum):
     ROUTE = "route"  # this path never merges
 
 
+class _HeadPart(NamedTuple):
+    """What a head adds to the keys of its requests."""
+
+    digest: bytes
+    computed: bool  # the path computes: equal requests merge whatever they say
+    wish: Wish  # about earlier answers
+
+
+class _Order(NamedTuple):
+    """What one order of fields comes to."""
+
+    names: bytes  # those that count, sorted
+    values: Callable[[dict[str, Any]], Any]  # theirs, in the same order
+    has_form: bool
+    may_be_stateful: bool
+
+
 class MergeKeys:
     """Computes keys under one process's secret, so that nobody outside can guess or collide them.
 
     ``max_body_bytes``: larger bodies are passed on without a key.
     """
 
-    __slots__ = ("_max_body_bytes", "_secret")
+    __slots__ = ("_max_body_bytes", "_orders", "_secret")
 
     def __init__(self, secret: bytes, max_body_bytes: int) -> None:
         self._secret = secret
         self._max_body_bytes = max_body_bytes
+        self._orders: dict[tuple[str, ...], _Order] = {}
 
     def __call__(self, request: Request) -> bytes | NotMerged:
-        """32 bytes that equal requests have in common, or why this one stays alone."""
+        """32 bytes that equal requests have in common, or why this one stays alone.
+
+        ``meaning.read`` has to be called before.
+        """
+        head = request.head
+        part = head.merge_part
+        if part is None:
+            part = head.merge_part = self._head_part(head)
+        if head.opted_out:
+            return NotMerged.OPTED_OUT
         body = request.body
-        if len(body) > self._max_body_bytes:
+        if len(body) > self._max_body_bytes or request.rest is not None:
             return NotMerged.TOO_LARGE
-        headers = []
-        for header in request.headers:
-            name, value = header
-            if name in _INERT_HEADERS or name.startswith(_INERT_PREFIX):
-                continue
-            if name == OPT_OUT_HEADER and value.strip().lower() == b"off":
-                return NotMerged.OPTED_OUT
-            headers.append(header)
-        try:
-            fields = orjson.loads(body)
-        except orjson.JSONDecodeError:
+        fields = request.fields
+        if fields is None:
             return NotMerged.UNPARSABLE
-        if type(fields) is not dict:
-            return NotMerged.UNPARSABLE
-        if any(map(fields.get, _STATEFUL_FIELDS)):
+        names = tuple(fields)
+        order = self._orders.get(names)
+        if order is None:
+            order = self._order(names)
+        if order.may_be_stateful and any(map(fields.get, _STATEFUL_FIELDS)):
             return NotMerged.STATEFUL
-        if request.path not in COMPUTED and not _repeatable(fields):
+        temperature = fields.get("temperature")
+        # Exact types: ``false`` is not 0, ``"0"`` is not 0.
+        if not (temperature == 0 and type(temperature) in _NUMBERS) and not (
+            part.computed or _is_seed(fields.get("seed"))
+        ):
             return NotMerged.NONDETERMINISTIC
+        # Both ways the text is unambiguous: a JSON list of names and one of values, or neither.
+        if not _exact(body, fields):
+            return sha256(b"%bas is %b" % (part.digest, body)).digest()
+        said = order.names + orjson.dumps(order.values(fields))
+        if order.has_form and not _plain_form(fields):
+            said += orjson.dumps(list(map(fields.get, _FORM_FIELDS)))
+        return sha256(part.digest + said).digest()
+
+    def _head_part(self, head: Head) -> _HeadPart:
+        kept = [
+            header
+            for header in head.headers
+            if not (header[0] in _INERT_HEADERS or header[0].startswith(_INERT_PREFIX))
+        ]
         # By name only: the order of one header's several values has a meaning.
-        headers.sort(key=_NAME)
-        # repr, because it is exact (escapes, brackets): no two heads give the same text, and the
-        # text has no line break, so that the body cannot pass for a part of the head.
-        head = repr((request.method, request.target, headers)).encode()
-        return sha256(b"%b%b\n%b" % (self._secret, head, _canonical(body, fields))).digest()
+        kept.sort(key=_NAME)
+        # repr, because it is exact (escapes, brackets): no two heads give the same text.
+        text = repr((head.method, head.target, head.caller.tenant, kept)).encode()
+        digest = sha256(self._secret + text).digest()
+        return _HeadPart(digest, head.path in COMPUTED, wish_of(head.headers))
+
+    def _order(self, names: tuple[str, ...]) -> _Order:
+        if len(self._orders) >= _ORDERS:
+            self._orders.clear()
+        kept = sorted(set(names).difference(INERT_FIELDS, _FORM_FIELDS))
+        order = self._orders[names] = _Order(
+            orjson.dumps(kept),
+            itemgetter(*kept) if kept else _nothing,
+            any(name in names for name in _FORM_FIELDS),
+            any(name in names for name in _STATEFUL_FIELDS),
+        )
+        return order
 
 
-def _repeatable(fields: dict[str, Any]) -> bool:
-    """Exact types: ``false`` is not 0, ``"0"`` is not 0, and vLLM reads a seed of -1 as no seed."""
-    temperature = fields.get("temperature")
-    if type(temperature) in (int, float) and temperature == 0:
-        return True
-    seed = fields.get("seed")
+def _nothing(fields: dict[str, Any]) -> tuple[()]:
+    return ()
+
+
+def _plain_form(fields: dict[str, Any]) -> bool:
+    """Whether ``stream`` and its options say no more than that, and whether usage is wanted."""
+    stream = fields.get("stream")
+    if stream is True:
+        return asks_at_most_usage(fields)
+    # Without a stream the engine refuses options for one.
+    return (stream is None or stream is False) and fields.get("stream_options") is None
+
+
+def _is_seed(seed: object) -> bool:
+    """vLLM reads -1 as no seed."""
     return type(seed) is int and seed >= 0
 
 
-def _canonical(body: bytes, fields: dict[str, Any]) -> bytes:
-    """The body with its top-level fields in order; or as it stands, where that is not exact.
+def _exact(body: bytes, fields: dict[str, Any]) -> bool:
+    """Whether the parsed fields say all that the body says, but for spacing and escapes.
 
     Parsing forgets two things.  Of fields with one name only the last survives: then the quotes
     no longer add up (a quote written as \\u0022 would upset the sum, so it is not counted on).
     Integers past 64 bits become floats, which orjson writes with a positive exponent.
     """
     whole = orjson.dumps(fields)
-    if body != whole and (
-        body.count(b'"') != whole.count(b'"') or b"\\u0022" in body or b"e+" in whole
-    ):
-        return b"as is " + body
-    for name in INERT_FIELDS:
-        fields.pop(name, None)
-    return orjson.dumps(dict(sorted(fields.items())))
+    if body == whole:
+        return True
+    # One byte is found many times faster than a longer word.
+    if b"+" in whole and b"e+" in whole:
+        return False
+    if b"\\" in body and b"\\u0022" in body:
+        return False
+    return body.count(b'"') == whole.count(b'"')

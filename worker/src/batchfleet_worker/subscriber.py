@@ -5,39 +5,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from batchfleet_worker.exchange import Lost, Refusal, Result, Sink
+from batchfleet_worker.events import Renaming
+from batchfleet_worker.exchange import Lost, Refusal, Request, Result, Sink
+from batchfleet_worker.fold import Fold
+from batchfleet_worker.memory import Budget
+from batchfleet_worker.metrics import Metrics
 
 if TYPE_CHECKING:
     from batchfleet_worker.flight import Flight
+    from batchfleet_worker.recall import Recall
+
+DIRECT = Result.DIRECT
 
 
 class Keeper(Protocol):
-    """What a flight needs of the pipeline."""
+    """What a flight and its clients need of the pipeline."""
 
     lag_bytes: int
+    metrics: Metrics
+    budget: Budget
+    recall: Recall
 
-    def now(self) -> float: ...
+    @property
+    def now(self) -> Callable[[], float]: ...
 
-    def closed(self, flight: Flight) -> None:
-        """Nobody may join any more; called once, and only for a flight with a key."""
+    @property
+    def closed(self) -> Callable[[Flight], None]:
+        """Nobody may join a flight any more; called once, and only for a flight with a key."""
+
+    @property
+    def may_resend(self) -> Callable[[Flight], bool]: ...
+
+    @property
+    def send(self) -> Callable[[Flight], None]: ...
+
+    @property
+    def ask_again(self) -> Callable[[Flight, list[Subscriber]], None]:
+        """Gives clients, who were taken off a flight, a new one of the same request."""
+
+    def complete(self, flight: Flight, log: list[bytes]) -> None:
+        """The whole answer of a flight that could be joined to its end."""
 
     def over(self, flight: Flight) -> None:
         """The flight ends, in whatever way: its slot or its place in the queue is free."""
 
-    def failed(self, why: Lost) -> None:
+    def failed(self, flight: Flight, why: Lost) -> None:
         """An engine call was lost."""
-
-    def may_resend(self, flight: Flight) -> bool: ...
-
-    def send(self, flight: Flight) -> None: ...
-
-    def ask_again(self, flight: Flight, clients: list[Subscriber]) -> None:
-        """Gives clients, who were taken off a flight, a new one of the same request."""
-
-    def answered(self, subscriber: Subscriber, flight: Flight) -> None:
-        """The head of the answer reached a client."""
 
     def gone(self, subscriber: Subscriber, refusal: Refusal | None, *, left: bool) -> None:
         """A client has its whole answer, or a refusal, or went away by itself."""
@@ -46,21 +62,45 @@ class Keeper(Protocol):
 class Subscriber:
     """One client's share of a flight; the ticket that ``offer`` returns."""
 
-    __slots__ = ("flight", "keeper", "lagging", "offered_at", "over", "result", "sink")
+    __slots__ = (
+        "flight",
+        "fold",
+        "hides_usage",
+        "keeper",
+        "lagging",
+        "offered_at",
+        "over",
+        "renaming",
+        "request",
+        "result",
+        "sink",
+        "token",
+    )
 
     def __init__(self, keeper: Keeper, sink: Sink, offered_at: float) -> None:
         self.keeper = keeper
         self.sink = sink
         self.offered_at = offered_at
-        self.result = Result.DIRECT
+        self.result = DIRECT
         self.flight: Flight | None = None
         self.lagging = False
         self.over = False
+        # Of a stream that is shared:
+        self.hides_usage = False  # the token count was asked for on others' behalf
+        self.token: bytes | None = None  # makes the id that it gets; None: the answer's own
+        self.renaming: Renaming | None = None  # … once the answer's is known
+        # Of one who wants the whole answer and shares a stream:
+        self.fold: Fold | None = None  # is its ``sink``
+        self.request: Request | None = None  # to be asked alone, should that fail
 
     def leave(self) -> None:
         if not self.over:
             self._part()
+            if self.fold is not None:
+                self.fold.drop()
             self.keeper.gone(self, None, left=True)
+        elif self.fold is not None:
+            self.fold.drop()  # from inside the end of its answer
 
     def drained(self) -> None:
         if self.lagging and self.flight is not None:
@@ -69,8 +109,11 @@ class Subscriber:
     def end(self) -> None:
         if not self.over:
             self._part()
+            flight = self.flight
             self.sink.end()
-            self.keeper.gone(self, None, left=False)
+            # A stream that could not be folded has brought it a flight of its own.
+            if self.flight is flight:
+                self.keeper.gone(self, None, left=False)
 
     def refuse(self, refusal: Refusal) -> None:
         if not self.over:
