@@ -6,8 +6,15 @@ import math
 
 import pytest
 
-from batchfleet_worker.exchange import Route
-from batchfleet_worker.live import LiveSettings, RequestsSettings
+from batchfleet_worker.adaptive import Signals
+from batchfleet_worker.exchange import Lost, Route
+from batchfleet_worker.live import (
+    BatchingSettings,
+    LiveSettings,
+    Mode,
+    RateLimit,
+    RequestsSettings,
+)
 from tests.worker.virtual import Client, World, chat, settings
 
 
@@ -25,7 +32,7 @@ def test_no_more_than_the_limit_is_sent_and_the_queue_goes_in_order() -> None:
     assert [world.pipeline.in_flight, world.pipeline.queued] == [2, 3]
     world.calls[1].answer()
     assert [world.pipeline.in_flight, world.pipeline.queued] == [2, 2]
-    assert world.calls[2].request == chat("prompt 2")
+    assert world.calls[2].request.body == chat("prompt 2").body
     assert (world.metrics.in_flight, world.metrics.queued) == (2, 2)
 
 
@@ -276,3 +283,104 @@ def test_a_drain_can_end() -> None:
     world.calls[0].answer()
     assert client.ended
     assert world.pipeline.drain_account.drained == 0
+
+
+def test_priorities_come_from_the_requests_and_a_joiner_lends_its_own() -> None:
+    world = World(settings(1))
+    world.ask(chat("busy"))
+    plain = world.ask(chat("plain"))
+    merged = world.ask(chat("merged"))
+    urgent = chat("merged")
+    urgent.head.priority = 5
+    joiner = world.ask(urgent)
+    world.calls[0].answer()
+    world.calls[1].answer()
+    assert merged.ended
+    assert joiner.ended
+    assert not plain.ended
+
+
+def test_a_client_that_waits_too_long_in_the_queue_is_told_to_try_again() -> None:
+    live = settings(1)
+    requests = RequestsSettings(queue_timeout_seconds=5)
+    world = World(live.model_copy(update={"requests": requests}))
+    served, queued = ask_all(world, different(2))
+    world.clock.advance(5.1)
+    assert (served.code, queued.code) == (None, "queue_timeout")
+    assert queued.refusal is not None
+    assert queued.refusal.status == 503
+    assert queued.refusal.retry_after_seconds
+    assert world.metrics.requests_refused_total["queue_timeout"] == 1
+    world.calls[0].answer()
+    assert world.empty()
+
+
+def test_a_clients_own_deadline_is_kept_beside_the_services() -> None:
+    world = World()
+    slow, quick = chat("a"), chat("b")
+    quick.head.timeout_seconds = 2.5
+    early, late = world.ask(slow), world.ask(quick)
+    world.clock.advance(2.4)
+    assert late.waiting
+    world.clock.advance(0.2)
+    assert late.code == "timeout"
+    world.clock.advance(297)
+    assert early.waiting
+    world.clock.advance(1)
+    assert early.code == "timeout"
+    assert world.empty()
+
+
+def test_own_deadlines_of_answered_requests_are_not_kept() -> None:
+    world = World()
+    for number in range(500):
+        asked = chat(f"prompt {number}")
+        asked.head.timeout_seconds = 300.0
+        world.ask(asked)
+        world.calls[-1].answer()
+    assert len(world.pipeline._deadlines._own) < 100
+    assert world.empty()
+
+
+def test_calls_of_which_none_is_answered_open_the_circuit_and_a_new_engine_closes_it() -> None:
+    world = World()
+    for prompt in different(8):
+        world.ask(chat(prompt))
+        world.calls[-1].lost(Lost.REFUSED)
+    refused = world.ask(chat("one more"))
+    assert refused.code == "circuit_open"
+    world.pipeline.engine_back()
+    answered = world.ask(chat("one more"))
+    world.calls[-1].answer()
+    assert answered.ended
+
+
+def test_rate_limits_count_also_those_who_would_join() -> None:
+    limits = (RateLimit(requests_per_minute=6),)
+    requests = RequestsSettings(rate_limits=limits)
+    world = World(settings(4).model_copy(update={"requests": requests}))
+    first, second = world.ask(chat("same")), world.ask(chat("same"))
+    assert first.waiting
+    assert second.code == "rate_limited"
+
+
+def test_the_limit_finds_itself_from_what_the_engine_says() -> None:
+    live = LiveSettings(
+        batching=BatchingSettings(mode=Mode.ADAPTIVE, target_inter_token_milliseconds=50)
+    )
+    world = World(live)
+    ask_all(world, different(100))
+    assert world.pipeline.in_flight == 8
+    assert world.pipeline.watched
+    for _ in range(4):
+        world.clock.advance(0.5)
+        world.pipeline.tick(world.clock.time(), Signals(0.01, running=world.pipeline.in_flight))
+    assert world.pipeline.in_flight == 32
+    world.clock.advance(0.5)
+    world.pipeline.tick(world.clock.time(), Signals(0.01, preempted=1))
+    world.pipeline.tick(world.clock.time(), Signals(0.01, preempted=1))
+    assert world.metrics.limit_cuts_total["preemption"] == 1
+    assert world.metrics.in_flight_limit == world.pipeline.limit
+    world.pipeline.apply(settings(None))
+    assert world.pipeline.in_flight == 100
+    assert not world.pipeline.watched

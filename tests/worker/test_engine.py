@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from batchfleet_worker.engine import Change, Engine, Health, Sample, Vitals, read_vitals
+from batchfleet_worker.engine import Change, Engine, Health, Sample
+from batchfleet_worker.vitals import Vitals, between, read_vitals
 
 PAGE = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -20,18 +21,54 @@ process_start_time_seconds 1.7e+09
 
 
 def ok(iterations: float | None = None, busy: float = 0, started: float | None = None) -> Sample:
-    return Sample(Health.OK, Vitals(iterations, busy, started))
+    return Sample(Health.OK, Vitals(iterations, started, running=busy))
 
 
 def test_vitals_are_summed_over_the_engines_of_a_pod() -> None:
-    assert read_vitals(PAGE) == Vitals(iterations=42, busy=6, started=1.7e9)
-    assert read_vitals("") == Vitals(None, 0, None)
+    vitals = read_vitals(PAGE)
+    assert vitals == Vitals(iterations=42, running=4, waiting=2, started=1.7e9)
+    assert vitals.busy == 6
+    assert read_vitals("") == Vitals()
+
+
+@pytest.mark.parametrize("names", [("kv", "inter_token_latency"), ("gpu", "time_per_output_token")])
+def test_signals_are_what_happened_between_two_looks_under_old_names_and_new(
+    names: tuple[str, str],
+) -> None:
+    cache, gap = names
+
+    def page(total: float, count: int, preempted: int) -> Vitals:
+        return read_vitals(
+            f'vllm:{cache}_cache_usage_perc{{engine="0"}} 0.5\n'
+            f'vllm:{cache}_cache_usage_perc{{engine="1"}} 0.97\n'
+            f'vllm:{gap}_seconds_bucket{{le="+Inf"}} 999\n'
+            f"vllm:{gap}_seconds_sum {total}\nvllm:{gap}_seconds_count {count}\n"
+            f"vllm:num_preemptions_total {preempted}\nvllm:num_requests_running 3\n"
+            'vllm:scheduler_config_info{max_num_seqs="128",engine="0"} 1\n'
+        )
+
+    before = page(10.0, 100, 1)
+    signals = between(before, page(12.0, 140, 3))
+    assert signals.gap_seconds == pytest.approx(0.05)
+    assert (signals.preempted, signals.kv_usage, signals.running) == (2, 0.97, 3)
+    assert (signals.waiting, signals.most_running) == (None, 128)
+    assert between(before, before).gap_seconds is None
+    assert between(None, before).gap_seconds is None
+
+
+def test_the_first_look_at_a_new_engine_is_not_compared_with_the_old_one() -> None:
+    engine = Engine(stall_seconds=120)
+    for second, (total, count) in enumerate([(5.0, 100), (6.0, 120), (0.1, 2), (0.3, 6)]):
+        vitals = Vitals(count, running=1, gap_sum=total, gap_count=count)
+        engine.observe(Sample(Health.OK, vitals), second)
+        gap = {1: 0.05, 3: 0.05}.get(second)
+        assert engine.signals.gap_seconds == (None if gap is None else pytest.approx(gap))
 
 
 def test_a_busy_engine_that_iterates_is_alive_even_if_its_health_is_slow() -> None:
     engine = Engine(stall_seconds=120)
     for second in range(0, 1000, 10):
-        engine.observe(Sample(Health.SLOW, Vitals(second, busy=5)), second)
+        engine.observe(Sample(Health.SLOW, Vitals(second, running=5)), second)
         assert not engine.ill(second)
 
 

@@ -1,14 +1,18 @@
 """One timer for everybody's deadline.
 
 All requests have the same time, so the order of arrival is the order of deadlines, and only the
-oldest needs a timer: one per request would cost more than the rest of the pipeline.  This is also
-the pipeline's list of all clients that wait.
+oldest needs a timer: one per request would cost more than the rest of the pipeline.  The few that
+bring a shorter time of their own stand in a heap beside that.  This is also the pipeline's list of
+all clients that wait, and the queue's of all flights that do.
 """
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
+from itertools import count
 from typing import Generic, TypeVar
 
 from batchfleet_worker.exchange import Clock, Timer
@@ -17,16 +21,20 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Deadlines(Generic[T]):
-    """Calls ``expire(item)`` once for an item that is still here ``seconds`` after it started."""
+    """Calls ``expire(item)`` once for an item that is still here ``seconds`` after it started, or
+    its own seconds if those are fewer.  ``seconds`` inf: only the items' own count."""
 
-    __slots__ = ("_clock", "_expire", "_seconds", "_started", "_timer")
+    __slots__ = ("_clock", "_due", "_expire", "_numbers", "_own", "_seconds", "_started", "_timer")
 
     def __init__(self, clock: Clock, seconds: float, expire: Callable[[T], None]) -> None:
         self._clock = clock
         self._seconds = seconds
         self._expire = expire
         self._started: OrderedDict[T, float] = OrderedDict()
+        self._own: list[tuple[float, int, T, float]] = []  # due, tie, item, started
+        self._numbers = count()
         self._timer: Timer | None = None
+        self._due = math.inf  # when the timer rings
 
     def __len__(self) -> int:
         return len(self._started)
@@ -34,13 +42,20 @@ class Deadlines(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return iter(tuple(self._started))
 
-    def add(self, item: T, now: float) -> None:
+    def add(self, item: T, now: float, own_seconds: float | None = None) -> None:
+        """Items are added in the order of ``now``."""
         self._started[item] = now
-        if self._timer is None:
-            self._timer = self._clock.call_at(now + self._seconds, self._ring)
+        if own_seconds is not None:
+            if len(self._own) > 2 * len(self._started) + 64:
+                self._own = [entry for entry in self._own if self._is_here(entry)]
+                heapq.heapify(self._own)
+            heapq.heappush(self._own, (now + own_seconds, next(self._numbers), item, now))
+            self._wind()
+        elif self._timer is None:
+            self._wind()
 
     def discard(self, item: T) -> None:
-        """The timer stays: it finds the next oldest when it rings."""
+        """The timer stays: it finds the next when it rings."""
         self._started.pop(item, None)
 
     def change(self, seconds: float) -> None:
@@ -49,16 +64,33 @@ class Deadlines(Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._due = math.inf
         self._wind()
 
+    def _is_here(self, entry: tuple[float, int, T, float]) -> bool:
+        return self._started.get(entry[2]) == entry[3]
+
     def _wind(self) -> None:
+        """For the earliest deadline, unless the timer rings by then anyway."""
+        due = self._own[0][0] if self._own else math.inf
         for started in self._started.values():
-            self._timer = self._clock.call_at(started + self._seconds, self._ring)
-            return
+            due = min(due, started + self._seconds)
+            break
+        if due < self._due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._due = due
+            self._timer = self._clock.call_at(due, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
+        self._due = math.inf
         now = self._clock.time()
+        while self._own and (self._own[0][0] <= now or not self._is_here(self._own[0])):
+            entry = heapq.heappop(self._own)
+            if self._is_here(entry):
+                del self._started[entry[2]]
+                self._expire(entry[2])
         while self._started:
             item, started = next(iter(self._started.items()))
             if started + self._seconds > now:
@@ -66,5 +98,4 @@ class Deadlines(Generic[T]):
             del self._started[item]
             self._expire(item)
         # An expired client may have offered its next request, which wound the timer.
-        if self._timer is None:
-            self._wind()
+        self._wind()

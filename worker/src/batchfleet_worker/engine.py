@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-ITERATIONS = "vllm:iteration_tokens_total_count"
-_BUSY = ("vllm:num_requests_running", "vllm:num_requests_waiting")
-_STARTED = "process_start_time_seconds"
+from batchfleet_worker.adaptive import NOTHING, Signals
+from batchfleet_worker.vitals import Vitals, between
 
 
 class Health(Enum):
@@ -20,15 +19,6 @@ class Health(Enum):
     FAILING = auto()  # answered with a server error
     SLOW = auto()  # no answer in time: perhaps only busy
     REFUSED = auto()  # nobody listens
-
-
-@dataclass(frozen=True, slots=True)
-class Vitals:
-    """What of the engine's metrics tells about life; None: not published."""
-
-    iterations: float | None = None
-    busy: float = 0  # requests running and waiting
-    started: float | None = None  # Unix seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +33,15 @@ class Change(Enum):
     CAME_BACK = auto()  # another process answers than before
 
 
-def read_vitals(text: str) -> Vitals:
-    """From Prometheus text; summed over labels (data-parallel engines are one pod's engine)."""
-    iterations: float | None = None
-    started: float | None = None
-    busy = 0.0
-    for line in text.splitlines():
-        if not line.startswith(("vllm:", _STARTED)):
-            continue
-        name, _, rest = line.partition("{") if "{" in line else line.partition(" ")
-        if name == ITERATIONS:
-            iterations = (iterations or 0.0) + _value(rest)
-        elif name in _BUSY:
-            busy += _value(rest)
-        elif name == _STARTED:
-            started = _value(rest)
-    return Vitals(iterations, busy, started)
-
-
-def _value(rest: str) -> float:
-    """The number of a sample line, after its name; a timestamp may follow."""
-    _, _, after = rest.rpartition("}")
-    try:
-        return float(after.split()[0])
-    except (ValueError, IndexError):
-        return 0.0
-
-
 class Engine:
-    """The engine as its samples show it.  ``now`` is monotonic seconds."""
+    """The engine as its samples show it.  ``now`` is monotonic seconds.
+
+    ``signals``: what the last sample showed beside the one before.
+    """
 
     def __init__(self, stall_seconds: float) -> None:
         self.restarts = 0
+        self.signals: Signals = NOTHING
         self._stall_seconds = stall_seconds
         self._health: Health | None = None
         self._vitals: Vitals | None = None  # the last that could be had from this process
@@ -84,6 +51,7 @@ class Engine:
 
     def observe(self, sample: Sample, now: float) -> Change:
         self._health = sample.health
+        self.signals = NOTHING
         was_up, self._up = self._up, sample.health is not Health.REFUSED
         if not self._up:
             self._vitals = None
@@ -96,6 +64,7 @@ class Engine:
         if first or came_back or self._progressed(sample):
             self._progress_at = now
         if sample.vitals is not None:
+            self.signals = between(self._vitals, sample.vitals)
             self._vitals = sample.vitals
         return Change.CAME_BACK if came_back else Change.NONE
 

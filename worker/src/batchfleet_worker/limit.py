@@ -1,25 +1,39 @@
-"""The live limit: how many engine calls may be under way at once.
+"""How many slots there are, and for whom.
 
-``Pipeline`` asks before it sends and tells when a call is over.  Fixed here: the number comes from
-the live settings.
+``Admission`` holds one and asks it for every call; the limit in it is the ceiling of the live
+settings, or what ``adaptive`` found below that.
+
+    0 ────────────── batch ─────── ordinary ───── limit
+      any priority   │ priority ≥ 0 │ priority > 0 (reserved)
 """
 
 from __future__ import annotations
 
-import sys
+import math
+from dataclasses import dataclass
+
+BATCH_SHARE = 0.75
+"""Of the limit, up to which batch traffic fills: the rest is free when an interactive request
+comes, which would otherwise wait for a batch call to end."""
 
 
-class FixedLimit:
-    """``ceiling`` may change at any time; lowered, it holds as calls end.  None: no limit."""
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """``limit`` inf: none is set, and everybody may be sent at once."""
 
-    __slots__ = ("ceiling", "in_flight")
+    limit: float = math.inf
+    ordinary: float = math.inf
+    batch: float = math.inf
 
-    def __init__(self, ceiling: int | None) -> None:
-        self.ceiling = ceiling
-        self.in_flight = 0
+    @classmethod
+    def of(cls, limit: int | None, reserved_percent: int = 0) -> Slots:
+        if limit is None:
+            return cls()
+        ordinary = max(1, limit - limit * reserved_percent // 100)
+        return cls(limit, ordinary, max(1, min(ordinary, int(limit * BATCH_SHARE))))
 
-    def room(self) -> int:
-        """Calls that may be sent now; without a ceiling more than anybody has."""
-        if self.ceiling is None:
-            return sys.maxsize
-        return max(0, self.ceiling - self.in_flight)
+    def up_to(self, priority: int) -> float:
+        """Slots in use, its own included, up to which a call of this priority may be sent."""
+        if priority > 0:
+            return self.limit
+        return self.ordinary if priority == 0 else self.batch
