@@ -7,7 +7,7 @@ those of a real vLLM: tests/contract/test_engine_contract.py holds them against 
 
 from __future__ import annotations
 
-from .answers import body_hash, headers_hash
+from .answers import asked_hash, body_hash, caller_hash, headers_hash
 from .batch import Capacity, Timing
 from .faults import Faults
 from .process import Simulator, run, serve
@@ -20,7 +20,9 @@ __all__ = [
     "Simulator",
     "Timing",
     "add_arguments",
+    "asked_hash",
     "body_hash",
+    "caller_hash",
     "headers_hash",
     "run",
     "serve",

@@ -3,6 +3,10 @@
 Every JSON object carries ``simulator``: the hashes of the body and of the headers that this call
 came in with, and a nonce of the call.  Two clients whose answers have the same nonce shared one
 call; a client whose own hash is not the answer's got somebody else's.
+
+A proxy that merges may rightly share a call between bodies and headers that differ in what changes
+no answer.  Two coarser hashes still tell whose the answer is: ``asked``, of the body less
+``FORM``, and ``caller``, of the credentials.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ UNTOLD = frozenset(
     b"host connection keep-alive te transfer-encoding content-length x-request-id".split()
 )
 """Headers that every hop writes anew: no part of the hash."""
+FORM = ("stream", "stream_options", "user", "request_id", "priority")
+"""Body fields that change how an answer comes, or when, and nothing of what it says."""
 UNTOLD_DETAILS = {"prompt_tokens_details": None, "completion_tokens_details": None}
 
 
@@ -37,15 +43,25 @@ class Stamp:
     body_hash: str
     headers_hash: str
     call: str
+    asked: str
+    caller: str
 
     def as_json(self) -> dict[str, str]:
-        return {"body": self.body_hash, "headers": self.headers_hash, "call": self.call}
+        return {
+            "body": self.body_hash,
+            "headers": self.headers_hash,
+            "call": self.call,
+            "asked": self.asked,
+            "caller": self.caller,
+        }
 
     def headers(self) -> dict[str, str]:
         return {
             "x-simulator-body": self.body_hash,
             "x-simulator-headers": self.headers_hash,
             "x-simulator-call": self.call,
+            "x-simulator-asked": self.asked,
+            "x-simulator-caller": self.caller,
         }
 
 
@@ -58,6 +74,21 @@ def headers_hash(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """16 hex digits of a request's headers, less those that belong to a hop; order is ignored."""
     lowered = ((name.lower(), value) for name, value in headers)
     told = sorted(pair for pair in lowered if pair[0] not in UNTOLD)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def asked_hash(body: bytes) -> str:
+    """16 hex digits of what a JSON body asks, in whatever order and form."""
+    fields = orjson.loads(body)
+    for name in FORM:
+        fields.pop(name, None)
+    plain = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(plain).hexdigest()[:16]
+
+
+def caller_hash(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """16 hex digits of the credentials that a request came with."""
+    told = [value for name, value in headers if name.lower() == b"authorization"]
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 

@@ -28,6 +28,10 @@ class Faults(BaseModel):
     stall: bool = False  # no more iterations, while /health goes on saying 200
     crash: bool = False  # the process exits when a request comes in
     break_after_tokens: Annotated[int, Field(ge=1)] | None = None  # then the connection is closed
+    drop_pooled_percent: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Requests on a connection that answered before: it closes instead, with nothing said."""
+    close_after_percent: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Answers after which the connection closes, without having said so."""
     on_prompt: str = ""  # only requests whose prompt contains this; empty: all, and at once
 
     def hits(self, prompts: Iterable[str]) -> bool:
@@ -54,10 +58,20 @@ class Switchboard:
 
     def errs(self, prompt: str) -> bool:
         """Whether this request is one of the ``error_percent``."""
-        faults = self.now
-        if not faults.error_percent or not faults.hits((prompt,)):
+        return self._falls(self.now.error_percent, prompt)
+
+    def drops(self, prompt: str) -> bool:
+        """Whether this request is one of the ``drop_pooled_percent``."""
+        return self._falls(self.now.drop_pooled_percent, prompt)
+
+    def closes(self, prompt: str) -> bool:
+        """Whether this request is one of the ``close_after_percent``."""
+        return self._falls(self.now.close_after_percent, prompt)
+
+    def _falls(self, percent: float, prompt: str) -> bool:
+        if not percent or not self.now.hits((prompt,)):
             return False
-        return self._chance.random() * 100 < faults.error_percent
+        return self._chance.random() * 100 < percent
 
 
 def control(switchboard: Switchboard) -> web.Application:

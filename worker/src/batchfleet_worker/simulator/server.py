@@ -12,6 +12,8 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import NoReturn
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -58,6 +60,7 @@ class Server:
         self._crash = crash
         self._started = started  # seconds since 1970
         self._in_flight = 0
+        self._served: WeakSet[asyncio.Transport] = WeakSet()  # connections that answered before
         self.idle = asyncio.Event()  # set while no request is in flight
         self.idle.set()
 
@@ -149,7 +152,7 @@ class Server:
             if length > self._settings.max_model_len:
                 raise bad(f"The input of {length} tokens is longer than the model's context.")
         joined = "\n".join(prompt for prompt, _ in inputs)
-        self._fail(joined)
+        await self._fail(request, joined)
         stamp = self._stamp(request, await request.read(), "embd", body.model)
         sequences = tuple(Sequence(length, 1) for _, length in inputs)
         reasons = ("stop",) * len(inputs)
@@ -166,7 +169,7 @@ class Server:
         self, request: web.Request, shape: Shape, body: Generate, prompts: list[tuple[str, int]]
     ) -> web.StreamResponse:
         asked = ask(shape, body, prompts, self._settings)
-        self._fail(asked.prompt)
+        await self._fail(request, asked.prompt)
         stamp = self._stamp(request, await request.read(), shape.prefix, body.model)
         sequences = tuple(choice.sequence() for choice in asked.choices)
         reasons = tuple(choice.reply.finish_reason for choice in asked.choices)
@@ -179,7 +182,7 @@ class Server:
             while not generation.finished:
                 await progress.wait()
                 progress.clear()
-                self._break(request, generation)
+                await self._break(request, generation)
         return _json(asked.whole(stamp), headers=stamp.headers())
 
     async def _stream(
@@ -203,7 +206,7 @@ class Server:
         while not stream.complete:
             await progress.wait()
             progress.clear()
-            self._break(request, generation)
+            await self._break(request, generation)
             for event in stream.news([s.generated for s in generation.sequences]):
                 await response.write(event)
         await response.write(stream.closing())
@@ -251,18 +254,27 @@ class Server:
             body_hash=answers.body_hash(raw),
             headers_hash=answers.headers_hash(request.raw_headers),
             call=nonce,
+            asked=answers.asked_hash(raw),
+            caller=answers.caller_hash(request.raw_headers),
         )
 
-    def _fail(self, prompt: str) -> None:
+    async def _fail(self, request: web.Request, prompt: str) -> None:
         """Do what the faults say of a request that comes in."""
-        faults = self._switchboard.now
-        if faults.crash and faults.hits((prompt,)):
+        switchboard = self._switchboard
+        if switchboard.now.crash and switchboard.now.hits((prompt,)):
             self._crash()
-        if self._switchboard.errs(prompt):
+        transport = request.transport
+        if transport is not None:
+            if transport in self._served and switchboard.drops(prompt):
+                await _hang_up(transport)
+            self._served.add(transport)
+        if switchboard.closes(prompt):
+            request.protocol.close()  # once the answer is out
+        if switchboard.errs(prompt):
             self._engine.metrics.finished["error"] += 1
             raise Refused(500, "InternalServerError", "injected by the simulator")
 
-    def _break(self, request: web.Request, generation: Generation) -> None:
+    async def _break(self, request: web.Request, generation: Generation) -> None:
         """Close the connection in the middle of an answer, if the faults say so."""
         faults = self._switchboard.now
         if faults.break_after_tokens is None or not faults.hits((generation.prompt,)):
@@ -270,8 +282,14 @@ class Server:
         if sum(s.generated for s in generation.sequences) < faults.break_after_tokens:
             return
         if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionResetError("injected by the simulator")
+            await _hang_up(request.transport)
+
+
+async def _hang_up(transport: asyncio.Transport) -> NoReturn:
+    """Close a client's connection as a crash would; its loss cancels whoever waits here."""
+    transport.abort()
+    while True:
+        await asyncio.Event().wait()
 
 
 def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

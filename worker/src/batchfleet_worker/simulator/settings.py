@@ -145,6 +145,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_count,
         help="close the connection of an answer after so many tokens",
     )
+    add(
+        failures,
+        "--fail-drop-pooled-percent",
+        _percent,
+        0.0,
+        "requests on a kept-alive connection that closes unanswered instead",
+    )
+    add(
+        failures,
+        "--fail-close-after-percent",
+        _percent,
+        0.0,
+        "answers after which the connection closes unannounced",
+    )
     add(failures, "--fail-on-prompt", str, "", "only for requests whose prompt contains this")
     failures.add_argument(
         "--control-port",
@@ -185,6 +199,8 @@ def of(args: argparse.Namespace) -> Settings:
             stall=args.fail_stall,
             crash=args.fail_crash,
             break_after_tokens=args.fail_break_after_tokens,
+            drop_pooled_percent=args.fail_drop_pooled_percent,
+            close_after_percent=args.fail_close_after_percent,
             on_prompt=args.fail_on_prompt,
         ),
         control_port=args.control_port,
