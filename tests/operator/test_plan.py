@@ -63,6 +63,20 @@ CHANGES = st.fixed_dictionaries(
         "replicas": st.integers(0, 4),
         "engine": st.builds(engine, maxNumSeqs=st.integers(4, 6)),
         "batching": st.fixed_dictionaries({"maxBatchSize": st.integers(1, 8)}),
+        "access": st.sampled_from(
+            [
+                {"type": "Open"},
+                {"type": "APIKeys", "apiKeys": {"secretName": "keys"}},
+                {
+                    "type": "TrustedHeader",
+                    "trustedHeader": {"name": "X", "from": [{"podLabels": {"a": "b"}}]},
+                },
+            ]
+        ),
+        "worker": st.sampled_from([{}, {"bypass": "Allowed"}]),
+        "requests": st.fixed_dictionaries(
+            {"rateLimits": st.just(({"scope": "Service", "requestsPerMinute": 100},))}
+        ),
         "rollout": st.sampled_from(
             [
                 {"maxSurge": 1, "maxUnavailable": 0},
@@ -75,10 +89,16 @@ CHANGES = st.fixed_dictionaries(
 
 
 @settings(max_examples=60, deadline=None)
-@given(changes=st.lists(CHANGES, max_size=4), seed=st.integers(0, 2**16))
-def test_any_history_settles_at_a_fixed_point(changes: list[Object], seed: int) -> None:
+@given(
+    changes=st.lists(CHANGES, max_size=4), seed=st.integers(0, 2**16), past_sidecars=st.booleans()
+)
+def test_any_history_settles_at_a_fixed_point(
+    changes: list[Object], seed: int, past_sidecars: bool
+) -> None:
     chance = random.Random(seed)
     cluster = SimulatedCluster(service(replicas=2))
+    if past_sidecars:
+        cluster.parent["metadata"]["annotations"] = {names.ANNOTATION_BYPASS: "true"}
     for change in changes:
         cluster.change(**change)
         for _ in range(chance.randrange(6)):  # …and the next change comes in the middle of it

@@ -45,6 +45,45 @@ def test_the_names_are_those_of_the_custom_resource() -> None:
         (b'{"merging":{"mode":"On"}}', "merging.mode"),
         (b'{"requests":{"timeoutSeconds":0}}', "requests.timeoutSeconds"),
         (b'{"batching":{"maxWaitMilliseconds":10,"maxQueueLength":0}}', "maxQueueLength 0"),
+        (b'{"batching":{"mode":"Automatic"}}', "batching.mode"),
+        (b'{"batching":{"targetInterTokenMilliseconds":0}}', "targetInterTokenMilliseconds"),
+        (b'{"batching":{"modelLimits":[{"model":"m"}]}}', "batching.modelLimits.0.maxBatchSize"),
+        (
+            b'{"batching":{"modelLimits":[{"model":"m","maxBatchSize":1},'
+            b'{"model":"m","maxBatchSize":2}]}}',
+            "modelLimits has more than one entry for the model 'm'",
+        ),
+        (b'{"merging":{"cacheTTLSeconds":-1}}', "merging.cacheTTLSeconds"),
+        (b'{"merging":{"cacheMebibytes":0}}', "merging.cacheMebibytes"),
+        (b'{"requests":{"queueTimeoutSeconds":0}}', "requests.queueTimeoutSeconds"),
+        (b'{"requests":{"reservedSlotsPercent":91}}', "requests.reservedSlotsPercent"),
+        (b'{"requests":{"maxConnectionAgeSeconds":-1}}', "requests.maxConnectionAgeSeconds"),
+        (
+            b'{"requests":{"rateLimits":[{"scope":"Tenant"}]}}',
+            "requests.rateLimits.0: limits nothing",
+        ),
+        (
+            b'{"requests":{"rateLimits":[{"requestsPerMinute":0}]}}',
+            "requests.rateLimits.0.requestsPerMinute",
+        ),
+        (
+            b'{"requests":{"rateLimits":[{"requestsPerMinute":1e999}]}}',
+            "requests.rateLimits.0.requestsPerMinute",
+        ),
+        (
+            b'{"requests":{"rateLimits":[{"scope":"Service","tenant":"a","tokensPerMinute":1}]}}',
+            "names the tenant 'a', but scope Service counts everybody together",
+        ),
+        (
+            b'{"requests":{"rateLimits":[{"tenant":"a","tokensPerMinute":1},'
+            b'{"scope":"Tenant","tenant":"a","requestsPerMinute":1}]}}',
+            "rateLimits has more than one entry for scope Tenant and tenant 'a'",
+        ),
+        (
+            b'{"requests":{"rateLimits":[{"scope":"Service","tokensPerMinute":1},'
+            b'{"scope":"Service","requestsPerMinute":1}]}}',
+            "rateLimits has more than one entry for scope Service",
+        ),
         (
             b'{"batching":{"maxWaitMilliseconds":5000},"requests":{"timeoutSeconds":5}}',
             "timeoutSeconds 5",
@@ -58,6 +97,21 @@ def test_bad_settings_are_refused_with_one_line_that_names_the_field(
     assert isinstance(error, str)
     assert named in error
     assert "\n" not in error
+
+
+def test_a_queue_timeout_beyond_the_requests_own_is_no_contradiction() -> None:
+    settings = parse(b'{"requests":{"timeoutSeconds":5,"queueTimeoutSeconds":60}}')
+    assert isinstance(settings, LiveSettings)
+    assert settings.requests.queue_timeout_seconds == 60
+
+
+def test_one_tenant_may_have_a_limit_beside_everybodys() -> None:
+    settings = parse(
+        b'{"requests":{"rateLimits":[{"requestsPerMinute":600},{"scope":"Service",'
+        b'"requestsPerMinute":6000},{"tenant":"a","requestsPerMinute":1200.5}]}}'
+    )
+    assert isinstance(settings, LiveSettings)
+    assert [each.tenant for each in settings.requests.rate_limits] == [None, None, "a"]
 
 
 def test_the_hash_is_of_the_bytes() -> None:

@@ -40,6 +40,11 @@ def test_every_setting_is_read_from_its_variable() -> None:
         ("UPSTREAM", "https://x", "write it as http://host:port, without a path"),
         ("UPSTREAM", "http://x/v1", "write it as http://host:port, without a path"),
         ("EXTRA_PATHS", "/generate", "is not METHOD:/path=relay|merge|pass"),
+        ("ACCESS", "Keys", "'Open', 'APIKeys' or 'TrustedHeader'"),
+        ("ACCESS", "APIKeys", "BATCHFLEET_ACCESS=APIKeys needs BATCHFLEET_API_KEYS"),
+        ("ACCESS", "TrustedHeader", "needs BATCHFLEET_TENANT_HEADER"),
+        ("TENANT_HEADER", "X Tenant", "String should match pattern"),
+        ("TENANT_MAX_PRIORITY", "1001", "less than or equal to 1000"),
         ("WARMUP", "off", "'Auto' or 'Disabled'"),
         ("DRAIN_TIMEOUT_SECONDS", "-1", "greater than or equal to 0"),
         (

@@ -19,7 +19,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from batchfleet_worker import admin
 from batchfleet_worker.drain import Phase
-from batchfleet_worker.settings import Settings, Warmup
+from batchfleet_worker.settings import AccessType, Settings, Warmup
 from batchfleet_worker.sidecar import Sidecar
 
 
@@ -191,6 +191,7 @@ async def test_state_has_the_contracts_shape() -> None:
             "queued": 0,
             "limit": None,
             "settings": {"hash": None, "error": None},
+            "access": {"error": None},
             "engine": {"warm": True, "restarts": 0},
             "drain": {"drained": 0, "handedBack": 0, "aborted": 0},
         }
@@ -211,6 +212,15 @@ async def test_live_settings_reach_the_pipeline_and_state(tmp_path: Path) -> Non
         state = await here.state()
         assert (state["limit"], state["settings"]["hash"]) == (7, good)
         assert "maxBatchSize" in state["settings"]["error"]
+
+
+async def test_keys_that_are_missing_are_told_in_state_until_they_come(tmp_path: Path) -> None:
+    async with scene(access=AccessType.API_KEYS, api_keys=tmp_path) as here:
+        here.sidecar.access.poll()
+        assert "holds no keys" in (await here.state())["access"]["error"]
+        (tmp_path / "alice").write_text("key-1")
+        here.sidecar.access.poll()
+        assert (await here.state())["access"] == {"error": None}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -243,3 +253,19 @@ async def test_an_engine_restarted_by_its_probe_ends_the_drain_and_is_warmed_aga
         assert (await here.state())["ready"]
         metrics = (await here.get("/metrics"))[1]
         assert "batchfleet_engine_restarts_total 1" in metrics.splitlines()
+
+
+async def test_what_the_data_port_refuses_by_itself_is_in_the_access_log(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    async with scene(access_log_percent=100) as here:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(here.sidecar.port.client, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"GET /nowhere HTTP/1.1\r\nhost: pod\r\nx-request-id: mine\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 404 ")
+        writer.close()
+        server.close()
+    (line,) = capfdbinary.readouterr().out.splitlines()
+    said = json.loads(line)
+    assert (said["status"], said["code"], said["requestId"]) == (404, "not_found", "mine")

@@ -10,7 +10,7 @@ from typing import Literal
 from batchfleet_operator import names
 from batchfleet_operator.decision import Event, Object
 
-TOLD = (names.READY, names.AVAILABLE)
+TOLD = (names.READY, names.AVAILABLE, names.BYPASSED)
 """Conditions whose transitions are events; the others' reasons are Ready's as well."""
 
 MESSAGE_LENGTH = 4096

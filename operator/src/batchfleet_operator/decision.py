@@ -36,6 +36,7 @@ class WorkerState:
     settings_error: str | None
     draining: bool
     in_flight: int
+    access_error: str | None = None  # why it cannot tell callers apart as it should
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ disruption budget, network policy and monitor span all revisions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from batchfleet_operator import names
+from batchfleet_operator import engine, names
 from batchfleet_operator.api.service import BatchInferenceService
 from batchfleet_operator.config import Config
 from batchfleet_operator.decision import Object
@@ -84,7 +85,7 @@ def deployment(
     )
 
 
-def service(owner: BatchInferenceService) -> Object:
+def service(owner: BatchInferenceService, target_port: int) -> Object:
     """The one address of all revisions."""
     return _child(
         owner,
@@ -94,9 +95,7 @@ def service(owner: BatchInferenceService) -> Object:
         spec={
             "type": "ClusterIP",
             "selector": names.pod_selector(owner.name),
-            "ports": [
-                {"name": "http", "port": 80, "targetPort": names.PORT_HTTP, "protocol": "TCP"}
-            ],
+            "ports": [{"name": "http", "port": 80, "targetPort": target_port, "protocol": "TCP"}],
         },
     )
 
@@ -116,11 +115,17 @@ def disruption_budget(owner: BatchInferenceService) -> Object:
     )
 
 
-def network_policy(owner: BatchInferenceService, config: Config) -> Object:
-    """Requests from anywhere; the admin port only from where the administrator says."""
-    data = {"ports": [{"port": names.PORT_HTTP, "protocol": "TCP"}]}
-    peers = list(config.network_policy.admin_from)
-    admin = {"ports": [{"port": names.PORT_ADMIN, "protocol": "TCP"}], "from": peers}
+def network_policy(
+    owner: BatchInferenceService, peers: Sequence[Object] | None, config: Config
+) -> Object:
+    """Requests from ``peers`` (``None``: from anywhere); the admin port only from where the
+    administrator says."""
+    ports = [names.PORT_HTTP]
+    if owner.spec.allows_bypass:
+        ports.append(engine.port(owner.spec.engine))
+    data = {"ports": [{"port": port, "protocol": "TCP"} for port in ports]}
+    admin = {"ports": [{"port": names.PORT_ADMIN, "protocol": "TCP"}]}
+    ingress = [data] if peers is None else _only_from(peers, data)
     return _child(
         owner,
         names.NETWORK_POLICY,
@@ -129,9 +134,14 @@ def network_policy(owner: BatchInferenceService, config: Config) -> Object:
         spec={
             "podSelector": {"matchLabels": names.pod_selector(owner.name)},
             "policyTypes": ["Ingress"],
-            "ingress": [data, admin] if peers else [data],  # an empty "from" would mean anybody
+            "ingress": ingress + _only_from(config.network_policy.admin_from, admin),
         },
     )
+
+
+def _only_from(peers: Sequence[Object], rule: Object) -> list[Object]:
+    """No rule where there are no peers: an empty "from" would mean anybody."""
+    return [rule | {"from": list(peers)}] if peers else []
 
 
 def pod_monitor(owner: BatchInferenceService, config: Config) -> Object:

@@ -38,11 +38,12 @@ def batch_size(engine: Engine) -> int | None:
     return engine.max_num_seqs
 
 
-def command_line(engine: Engine) -> tuple[list[str], list[str]]:
-    """Command and arguments of the container."""
+def command_line(engine: Engine, *, for_clients: bool = False) -> tuple[list[str], list[str]]:
+    """Command and arguments of the container; ``for_clients`` too, not only for its sidecar."""
     if engine.type == "Custom":
         return list(engine.command or ()), list(engine.args or ())
-    arguments = ["--host=127.0.0.1", f"--port={names.PORT_ENGINE}"]
+    host = "0.0.0.0" if for_clients else "127.0.0.1"  # noqa: S104 - asked for, and behind a policy
+    arguments = [f"--host={host}", f"--port={names.PORT_ENGINE}"]
     for field in VLLMFlags.model_fields:
         arguments += _flag(field, getattr(engine, field))
     return VLLM_COMMAND, arguments + list(engine.extra_args or ())
@@ -64,9 +65,11 @@ def _flag(field: str, value: Any) -> list[str]:
             return [f"{flag}={value}"]
 
 
-def container(engine: Engine, gpu: GPU | None, config: Config) -> Object:
+def container(
+    engine: Engine, gpu: GPU | None, config: Config, *, for_clients: bool = False
+) -> Object:
     """The engine's container, without what the pod adds: probes, drain, shared memory."""
-    command, args = command_line(engine)
+    command, args = command_line(engine, for_clients=for_clients)
     made: Object = {
         "name": names.ENGINE,
         "image": image(engine, config),

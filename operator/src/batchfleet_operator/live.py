@@ -9,13 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from batchfleet_operator import engine
+from batchfleet_operator import engine, profiles
 from batchfleet_operator.api import Engine, Spec
+from batchfleet_operator.api.requests import RateLimit
 from batchfleet_operator.api.service import BATCH_HEADROOM
+from batchfleet_operator.decision import Object
 
 Source = Literal["MaxBatchSize", "MaxNumSeqs", "Clamped", "EngineDefault"]
+
+SHARE_DIGITS = 6
+"""Of a rate: the shares of all pods add up to the limit within a millionth."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +38,28 @@ class LiveSettings:
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
-def settings(spec: Spec, running: Engine | None) -> LiveSettings:
+def settings(spec: Spec, running: Engine | None, ready_pods: int) -> LiveSettings:
     """What ``spec`` asks for, within what the ``running`` engine can do (``None``: not known).
 
     During a rollout that raises ``maxNumSeqs``, pods of the old revision keep their own ceiling.
+    Rate limits are of the service: each of ``ready_pods`` enforces its share.
     """
     batch = None if running is None else engine.batch_size(running)
     size, source = _limit(spec.batching.max_batch_size, batch)
     content = {
-        "batching": {
-            **({} if size is None else {"maxBatchSize": size}),
-            "maxWaitMilliseconds": spec.batching.max_wait_milliseconds,
-            "maxQueueLength": spec.batching.max_queue_length,
-        },
-        "merging": {"mode": spec.merging.mode},
-        "requests": {"timeoutSeconds": spec.requests.timeout_seconds},
+        "batching": _batching(spec, size),
+        "merging": _said(
+            mode=spec.merging.mode,
+            cacheTTLSeconds=spec.merging.cache_ttl_seconds,
+            cacheMebibytes=spec.merging.cache_mebibytes,
+        ),
+        "requests": _said(
+            timeoutSeconds=spec.requests.timeout_seconds,
+            queueTimeoutSeconds=profiles.of(spec).queue_timeout_seconds,
+            reservedSlotsPercent=spec.requests.reserved_slots_percent,
+            maxConnectionAgeSeconds=spec.requests.max_connection_age_seconds,
+            rateLimits=[_share(each, ready_pods) for each in spec.requests.rate_limits or ()],
+        ),
     }
     return LiveSettings(
         text=json.dumps(content, indent=2) + "\n",
@@ -55,6 +67,38 @@ def settings(spec: Spec, running: Engine | None) -> LiveSettings:
         max_num_seqs=batch,
         source=source,
     )
+
+
+def _batching(spec: Spec, size: int | None) -> Object:
+    profile = profiles.of(spec)
+    adaptive = profile.mode == "Adaptive"
+    return _said(
+        mode=profile.mode if adaptive else None,
+        maxBatchSize=size,
+        maxWaitMilliseconds=profile.max_wait_milliseconds,
+        maxQueueLength=profile.max_queue_length,
+        targetInterTokenMilliseconds=profile.target_inter_token_milliseconds if adaptive else None,
+        modelLimits=[each.as_json() for each in spec.batching.model_limits or ()],
+    )
+
+
+def _share(limit: RateLimit, pods: int) -> Object:
+    """One pod's part of a limit."""
+    return _said(
+        scope=limit.scope,
+        tenant=limit.tenant,
+        requestsPerMinute=_part(limit.requests_per_minute, pods),
+        tokensPerMinute=_part(limit.tokens_per_minute, pods),
+    )
+
+
+def _part(of_all: int | None, pods: int) -> float | None:
+    return None if of_all is None else float(f"{of_all / max(pods, 1):.{SHARE_DIGITS}g}")
+
+
+def _said(**fields: Any) -> Object:
+    """Without what is not said: a sidecar refuses fields that are newer than itself."""
+    return {name: value for name, value in fields.items() if value not in (None, [])}
 
 
 def _limit(asked: int | None, batch: int | None) -> tuple[int | None, Source]:

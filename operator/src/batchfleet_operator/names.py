@@ -64,6 +64,9 @@ WORKER_NAME: Final = "batchfleet-worker"
 ANNOTATION_LIVE_SETTINGS: Final = f"{GROUP}/live-settings"
 """On pods. Its value is a hash; changing it makes the kubelet refresh the mounted file at once."""
 
+ANNOTATION_BYPASS: Final = f"{GROUP}/bypass"
+"""On a service, with the value "true": lead clients past the sidecars, where the spec allows it."""
+
 # Inside the pod. The two container names are API: podTemplate is merged into them by name.
 SIDECAR: Final = "sidecar"
 ENGINE: Final = "engine"
@@ -72,6 +75,7 @@ PORT_ADMIN: Final = 9090
 PORT_ENGINE: Final = 8000
 LIVE_SETTINGS_DIRECTORY: Final = "/etc/batchfleet/live"
 LIVE_SETTINGS_KEY: Final = "settings.json"
+API_KEYS_DIRECTORY: Final = "/etc/batchfleet/keys"
 
 # Conditions, all positive.
 READY: Final = "Ready"
@@ -79,6 +83,8 @@ AVAILABLE: Final = "Available"
 PROGRESSING: Final = "Progressing"
 MODEL_READY: Final = "ModelReady"
 SETTINGS_APPLIED: Final = "SettingsApplied"
+BYPASSED: Final = "Bypassed"
+"""Only there while somebody asks for it; the one that is better False."""
 
 # Reasons that a condition is as it should be, or is on its way there.
 AS_SPECIFIED: Final = "AsSpecified"
@@ -92,6 +98,7 @@ APPLYING: Final = "Applying"
 SCALED_TO_ZERO: Final = "ScaledToZero"
 PAUSED: Final = "Paused"
 NO_READY_POD: Final = "NoReadyPod"
+BY_ANNOTATION: Final = "ByAnnotation"
 
 # Reasons that ask for a human.
 INVALID_SPEC: Final = "InvalidSpec"
@@ -104,6 +111,9 @@ CONTAINER_FAILED: Final = "ContainerFailed"
 UNSCHEDULABLE: Final = "Unschedulable"
 PODS_REFUSED: Final = "PodsRefused"
 SETTINGS_REJECTED: Final = "SettingsRejected"
+API_KEYS_UNUSABLE: Final = "APIKeysUnusable"
+HEADER_UNGUARDED: Final = "HeaderUnguarded"
+BYPASS_NOT_ALLOWED: Final = "BypassNotAllowed"
 
 PROBLEMS: Final = frozenset(
     {
@@ -117,6 +127,9 @@ PROBLEMS: Final = frozenset(
         UNSCHEDULABLE,
         PODS_REFUSED,
         SETTINGS_REJECTED,
+        API_KEYS_UNUSABLE,
+        HEADER_UNGUARDED,
+        BYPASS_NOT_ALLOWED,
     }
 )
 """Reasons whose events are warnings."""

@@ -11,15 +11,16 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from batchfleet_operator import desired, names, revisions, rollout, status
+from batchfleet_operator import bypass, desired, guard, names, revisions, rollout, status
 from batchfleet_operator.api.service import BatchInferenceService
+from batchfleet_operator.bypass import Bypass
 from batchfleet_operator.conditions import Said, conditions, transitions
 from batchfleet_operator.config import Config
 from batchfleet_operator.decision import Event, Object, Observed, Plan, PodPatch, Ref
 from batchfleet_operator.live import LiveSettings, settings
 from batchfleet_operator.observed import Fleet, parse_time
 from batchfleet_operator.revisions import Choice
-from batchfleet_operator.status import Situation
+from batchfleet_operator.situation import Situation
 
 FASTEST_LOOK_SECONDS = 1.0
 SLOWEST_LOOK_SECONDS = 30.0
@@ -41,9 +42,20 @@ def plan(service: Object, observed: Observed, config: Config, now: datetime) -> 
     fleet = Fleet.of(wanted.name, wanted.uid, observed)
     choice = revisions.choose(wanted, fleet, config, observed.verdict, before.get("revision"), now)
     live = _live_settings(wanted, fleet, choice)
-    objects = _children(wanted, fleet, choice, live, config, observed.kinds)
+    way = bypass.of(wanted, fleet, revisions.known(fleet))
+    objects = _children(wanted, fleet, choice, live, way, config, observed.kinds)
     conflicts = [key for key in map(_key, objects) if key in fleet.foreign]
-    situation = Situation(wanted, fleet, choice, live, conflicts, observed.pruned, now)
+    situation = Situation(
+        wanted,
+        fleet,
+        choice,
+        live,
+        conflicts,
+        observed.pruned,
+        now,
+        bypass=way.said,
+        guarded=config.network_policy.enabled,
+    )
     after = status.of(situation, before)
     again = _again_in(situation, after)
     if wanted.spec.paused:
@@ -74,7 +86,10 @@ def _live_settings(
     running = {n: each for n, each in revisions.known(fleet).items() if n in fleet.deployments}
     if choice.target is not None:
         running[choice.target.number] = choice.target
-    return {number: settings(service.spec, each.engine) for number, each in running.items()}
+    return {
+        number: settings(service.spec, each.engine, len(fleet.ready))
+        for number, each in running.items()
+    }
 
 
 def _children(
@@ -82,6 +97,7 @@ def _children(
     fleet: Fleet,
     choice: Choice,
     live: dict[int, LiveSettings],
+    way: Bypass,
     config: Config,
     kinds: frozenset[str],
 ) -> list[Object]:
@@ -91,10 +107,12 @@ def _children(
     if choice.target is not None:
         known[choice.target.number] = choice.target
     optional = [desired.pod_monitor(service, config)] if names.POD_MONITOR.kind in kinds else []
-    guarded = [desired.network_policy(service, config)] if config.network_policy.enabled else []
+    peers = guard.peers(service, fleet, known)
+    policy = desired.network_policy(service, peers, config)
+    guarded = [policy] if config.network_policy.enabled else []
     return [
         *(desired.live_settings(service, number, live[number]) for number in replicas),
-        desired.service(service),
+        desired.service(service, way.target_port),
         desired.disruption_budget(service),
         *guarded,
         *(
@@ -189,6 +207,8 @@ def _cut(service: BatchInferenceService, choice: Choice) -> list[Event]:
 def _again_in(situation: Situation, after: Object) -> float | None:
     """Seconds until something may have changed that no watch tells of."""
     waits = [_settings_wait(situation, after)]
+    if situation.keyless:
+        waits.append(SLOWEST_LOOK_SECONDS)
     if situation.choice.again is not None:
         waits.append(situation.choice.again.total_seconds())
     allowed = timedelta(seconds=situation.service.spec.rollout.progress_deadline_seconds)

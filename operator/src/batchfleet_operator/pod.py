@@ -6,31 +6,19 @@ revision that exists, so a change of this file reaches only revisions that are c
 
 from __future__ import annotations
 
-from typing import Any
-
-from batchfleet_operator import engine, names
+from batchfleet_operator import engine, names, sidecar
 from batchfleet_operator.api import Spec
 from batchfleet_operator.config import Config
 from batchfleet_operator.decision import Object
 from batchfleet_operator.merge import merge
 
-SETTLE_SECONDS = 10
-"""How long a draining sidecar still accepts while endpoints settle (its default)."""
 GRACE_MARGIN_SECONDS = 30
 """For the engine's own exit after the drain."""
-PROBE_KILL_GRACE_SECONDS = 10
-"""A probe's kill runs preStop too, which would drain a dead engine: it gets its own short grace."""
 
 STARTUP_PERIOD_SECONDS = 2
 STARTUP_SECONDS = 3600
 """Downloading a large model takes long; a start-up that fails exits by itself much earlier."""
 
-SIDECAR_USER = 65532
-SIDECAR_RESOURCES: Object = {
-    "requests": {"cpu": "100m", "memory": "128Mi"},
-    "limits": {"memory": "512Mi"},
-}
-LIVE_VOLUME = "live-settings"
 SHARED_MEMORY_VOLUME = "shared-memory"
 
 STARTUP_FAILURES = STARTUP_SECONDS // STARTUP_PERIOD_SECONDS
@@ -61,7 +49,9 @@ def _rendered(service: str, revision: int, spec: Spec, config: Config) -> Object
     pod: Object = {
         "enableServiceLinks": False,  # a Service named "vllm" would set VLLM_PORT
         "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": SETTLE_SECONDS + spec.drain_seconds + GRACE_MARGIN_SECONDS,
+        "terminationGracePeriodSeconds": (
+            sidecar.SETTLE_SECONDS + spec.drain_seconds + GRACE_MARGIN_SECONDS
+        ),
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "topologySpreadConstraints": [
             {
@@ -71,13 +61,10 @@ def _rendered(service: str, revision: int, spec: Spec, config: Config) -> Object
                 "labelSelector": {"matchLabels": names.pod_selector(service)},
             }
         ],
-        "initContainers": [_sidecar(spec, config)],
+        "initContainers": [sidecar.container(spec, config)],
         "containers": [_engine(spec, config)],
         "volumes": [
-            {
-                "name": LIVE_VOLUME,
-                "configMap": {"name": names.live_settings_name(service, revision)},
-            },
+            *sidecar.volumes(spec, names.live_settings_name(service, revision)),
             {"name": SHARED_MEMORY_VOLUME, "emptyDir": {"medium": "Memory"}},
             *engine.volumes(spec.engine),
         ],
@@ -89,64 +76,16 @@ def _rendered(service: str, revision: int, spec: Spec, config: Config) -> Object
     return {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod}
 
 
-def _sidecar(spec: Spec, config: Config) -> Object:
-    """A native sidecar: up before the engine, gone after it."""
-    worker = spec.worker
-    resources = worker.resources.as_json() if worker and worker.resources else SIDECAR_RESOURCES
-    environment = {
-        "BATCHFLEET_UPSTREAM": f"http://127.0.0.1:{engine.port(spec.engine)}",
-        "BATCHFLEET_LIVE_SETTINGS": f"{names.LIVE_SETTINGS_DIRECTORY}/{names.LIVE_SETTINGS_KEY}",
-        "BATCHFLEET_DRAIN_TIMEOUT_SECONDS": str(spec.drain_seconds),
-        "BATCHFLEET_DRAIN_SETTLE_SECONDS": str(SETTLE_SECONDS),
-    }
-    return {
-        "name": names.SIDECAR,
-        "image": (worker.image if worker else None) or config.images.worker,
-        "args": ["sidecar"],
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "restartPolicy": "Always",
-        "env": [{"name": name, "value": value} for name, value in environment.items()],
-        "ports": [
-            {"name": "http", "containerPort": names.PORT_HTTP},
-            {"name": "admin", "containerPort": names.PORT_ADMIN},
-        ],
-        "startupProbe": _probe("/livez", period=1, failures=60, timeout=5),
-        "livenessProbe": _probe("/livez", period=10, failures=6, timeout=5)
-        | {"terminationGracePeriodSeconds": PROBE_KILL_GRACE_SECONDS},
-        "readinessProbe": _probe("/readyz", period=2, failures=1, timeout=5),
-        "resources": resources,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": SIDECAR_USER,
-            "runAsGroup": SIDECAR_USER,
-            "readOnlyRootFilesystem": True,
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [
-            {"name": LIVE_VOLUME, "mountPath": names.LIVE_SETTINGS_DIRECTORY, "readOnly": True}
-        ],
-    }
-
-
 def _engine(spec: Spec, config: Config) -> Object:
     """The engine; its health is what the sidecar makes of it, its end begins with the drain."""
-    made = engine.container(spec.engine, spec.gpu, config)
+    made = engine.container(spec.engine, spec.gpu, config, for_clients=spec.allows_bypass)
     mounts = [{"name": SHARED_MEMORY_VOLUME, "mountPath": "/dev/shm"}]  # noqa: S108
-    killed_soon = {"terminationGracePeriodSeconds": PROBE_KILL_GRACE_SECONDS}
-    startup = _probe("/engine/livez", STARTUP_PERIOD_SECONDS, STARTUP_FAILURES, timeout=5)
+    killed_soon = {"terminationGracePeriodSeconds": sidecar.KILL_GRACE_SECONDS}
+    startup = sidecar.probe("/engine/livez", STARTUP_PERIOD_SECONDS, STARTUP_FAILURES)
+    liveness = sidecar.probe("/engine/livez", period=10, failures=6)
     return made | {
         "volumeMounts": mounts + made.get("volumeMounts", []),
         "startupProbe": startup | killed_soon,
-        "livenessProbe": _probe("/engine/livez", period=10, failures=6, timeout=5) | killed_soon,
+        "livenessProbe": liveness | killed_soon,
         "lifecycle": {"preStop": {"httpGet": {"path": "/drain", "port": names.PORT_ADMIN}}},
-    }
-
-
-def _probe(path: str, period: int, failures: int, timeout: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": names.PORT_ADMIN},
-        "periodSeconds": period,
-        "failureThreshold": failures,
-        "timeoutSeconds": timeout,
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from batchfleet_operator.profiles import NONE, PROFILES
+
 Schema = dict[str, Any]
 
 INTRODUCTION = """\
@@ -15,9 +17,12 @@ INTRODUCTION = """\
 sentence.
 
 Under `engine`, *unset* means that the flag is not passed and vLLM's own default holds. Which
-changes restart pods: `engine`, `gpu`, `worker`, `podTemplate` and `drain` make a new revision,
-which replaces the pods as `rollout` says; everything else is applied to running pods.
+changes restart pods: `engine`, `gpu`, `worker`, `access` (but for `trustedHeader.from`),
+`podTemplate` and `drain` make a new revision, which replaces the pods as `rollout` says; everything
+else is applied to running pods.
 """
+
+PROFILES_AT = "spec.batching"
 
 
 def reference(crd: Schema) -> str:
@@ -46,10 +51,27 @@ def _sections(path: str, schema: Schema) -> Iterator[str]:
         if "extraArgs: in place of" not in rule["message"]:  # its field's description says it once
             yield f"- {rule['message']}"
     yield ""
+    if path == PROFILES_AT:
+        yield _profiles()
     for name, field in schema["properties"].items():
         inner = field.get("items", field)
         if "properties" in inner:
             yield from _sections(f"{path}.{name}{'[]' if 'items' in field else ''}", inner)
+
+
+def _profiles() -> str:
+    """What fills in for what is unset, by profile."""
+    rows = [
+        "What holds where a field is unset:\n",
+        "| profile | mode | targetInterTokenMilliseconds | maxQueueLength | "
+        "requests.queueTimeoutSeconds |",
+        "|---|---|---|---|---|",
+    ]
+    for name, each in (("*none*", NONE), *((f"`{n}`", p) for n, p in PROFILES.items())):
+        target = each.target_inter_token_milliseconds if each.mode == "Adaptive" else "–"
+        patience = each.queue_timeout_seconds or "timeoutSeconds"
+        rows.append(f"| {name} | `{each.mode}` | {target} | {each.max_queue_length} | {patience} |")
+    return "\n".join(rows) + "\n"
 
 
 def _type(field: Schema) -> str:

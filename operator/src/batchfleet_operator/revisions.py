@@ -14,16 +14,12 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from batchfleet_operator import desired, names, pod
+from batchfleet_operator import desired, engine, names, pod
 from batchfleet_operator.api import GPU, Engine
+from batchfleet_operator.api.access import Access
 from batchfleet_operator.api.schema import Model
-from batchfleet_operator.api.service import (
-    BatchInferenceService,
-    Drain,
-    PodTemplate,
-    Spec,
-    Worker,
-)
+from batchfleet_operator.api.service import BatchInferenceService, Drain, PodTemplate, Spec
+from batchfleet_operator.api.worker import Worker
 from batchfleet_operator.config import Config
 from batchfleet_operator.decision import Object, Verdict, fingerprint
 from batchfleet_operator.observed import Fleet
@@ -42,6 +38,7 @@ class Inputs(Model):
     engine: Engine
     gpu: GPU | None = None
     worker: Worker | None = None
+    access: Access | None = None  # only what pods depend on: Access.of_pods
     pod_template: PodTemplate | None = None
     drain: Drain | None = None
 
@@ -79,8 +76,31 @@ class Revision:
     @property
     def engine(self) -> Engine | None:
         """The engine as its pods run it; ``None`` where another version's models wrote it."""
+        inputs = self._inputs
+        return None if inputs is None else inputs.engine
+
+    @property
+    def bypass_port(self) -> int | None:
+        """Where its engines listen to clients; ``None``: only to their sidecars."""
+        inputs = self._inputs
+        if inputs is None or inputs.worker is None or inputs.worker.bypass != "Allowed":
+            return None
+        return engine.port(inputs.engine)
+
+    @property
+    def trusts_header(self) -> bool:
+        """Whether its pods believe a header, whoever sends it."""
+        inputs = self._inputs
+        return (
+            inputs is not None
+            and inputs.access is not None
+            and inputs.access.type == "TrustedHeader"
+        )
+
+    @property
+    def _inputs(self) -> Inputs | None:
         try:
-            return Inputs.parse(self.data["inputs"]).engine
+            return Inputs.parse(self.data["inputs"])
         except ValidationError:
             return None
 
@@ -103,6 +123,7 @@ def inputs(spec: Spec) -> Object:
         engine=spec.engine,
         gpu=spec.gpu,
         worker=spec.worker,
+        access=spec.access.of_pods,
         pod_template=spec.pod_template,
         drain=spec.drain,
     ).normal()

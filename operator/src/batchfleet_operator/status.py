@@ -7,85 +7,20 @@ is not as specified.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import cached_property
+from datetime import datetime
 
 from batchfleet_operator import names
-from batchfleet_operator.api.service import BatchInferenceService
 from batchfleet_operator.conditions import Said, conditions, time
 from batchfleet_operator.decision import Object
 from batchfleet_operator.live import LiveSettings
-from batchfleet_operator.observed import Fleet, Pod
-from batchfleet_operator.problems import Problem
-from batchfleet_operator.revisions import Choice, is_stable
-
-
-@dataclass(frozen=True)
-class Situation:
-    """All that a condition may speak of."""
-
-    service: BatchInferenceService
-    fleet: Fleet
-    choice: Choice
-    live: Mapping[int, LiveSettings]  # by revision that has pods, and the target's
-    conflicts: Sequence[tuple[str, str]]  # kind and name of what we want and somebody else has
-    pruned: str | None
-    now: datetime
-
-    @property
-    def total(self) -> int:
-        return self.service.spec.replicas
-
-    @cached_property
-    def current(self) -> list[Pod]:
-        """Staying pods of the target revision."""
-        target = self.choice.target
-        return [p for p in self.fleet.staying if target is not None and p.revision == target.number]
-
-    @cached_property
-    def complete(self) -> bool:
-        """All replicas run the target, are ready, and no other pod stays."""
-        return (
-            self.choice.target is not None
-            and len(self.current) == len(self.fleet.staying) == self.total
-            and all(pod.ready for pod in self.current)
-        )
-
-    @cached_property
-    def trouble(self) -> Problem | None:
-        """The first thing that keeps a pod of the target from serving."""
-        target = self.choice.target
-        if target is None:
-            return None
-        refused = self.fleet.refusal(target.number)
-        if refused is not None and len(self.current) < self.total:
-            return refused
-        return next((pod.problem for pod in self.current if pod.problem is not None), None)
-
-    @cached_property
-    def stuck(self) -> list[Pod]:
-        """Pods of the target that are not ready for longer than the spec allows."""
-        allowed = timedelta(seconds=self.service.spec.rollout.progress_deadline_seconds)
-        late = self.now - allowed
-        return [pod for pod in self.current if not pod.ready and pod.waiting_since <= late]
-
-    @cached_property
-    def unconfirmed(self) -> list[Pod]:
-        """Ready pods whose sidecar has not said that it runs the settings wanted now."""
-        return [pod for pod in self.fleet.ready if not self._confirmed(pod)]
-
-    def _confirmed(self, pod: Pod) -> bool:
-        wanted = self.live.get(pod.revision)
-        if pod.state is None or wanted is None:
-            return False
-        return pod.state.settings_hash == wanted.hash and pod.state.settings_error is None
+from batchfleet_operator.revisions import is_stable
+from batchfleet_operator.situation import Situation
 
 
 def of(situation: Situation, before: Object) -> Object:
     """The whole status. ``before`` is the one that is stored: times in it stay where they can."""
     service, target = situation.service, situation.choice.target
+    asked = {} if situation.bypass is None else {names.BYPASSED: situation.bypass}
     status: Object = {
         "observedGeneration": service.generation,
         "replicas": len(situation.fleet.staying),
@@ -98,6 +33,7 @@ def of(situation: Situation, before: Object) -> Object:
                 names.PROGRESSING: _progressing(situation),
                 names.MODEL_READY: _model_ready(situation),
                 names.SETTINGS_APPLIED: _settings_applied(situation),
+                **asked,
             },
             before,
             service.generation,
@@ -137,7 +73,7 @@ def _effective(live: LiveSettings, before: Object, now: datetime) -> Object:
 
 def _ready(situation: Situation) -> Said:
     """Everything at once: the first rule that has something to say, says it."""
-    for rule in (_crd_is_current, _names_are_free, _spec_is_accepted, _not_held_back, _pods_serve):
+    for rule in READY_RULES:
         said = rule(situation)
         if said is not None:
             return said
@@ -213,6 +149,39 @@ def _count(situation: Situation) -> str:
     name = names.revision_name(situation.service.name, target.number)
     said = f"{ready} of {situation.total} pods of revision {name} are ready"
     return said + (f", {others} of other revisions remain" if others else "")
+
+
+def _header_is_guarded(situation: Situation) -> Said | None:
+    header = situation.service.spec.access.trusted_header
+    if header is None or situation.guarded:
+        return None
+    return Said(
+        "False",
+        names.HEADER_UNGUARDED,
+        f"anybody who reaches the pods can write the header {header.name}: the operator makes no "
+        "NetworkPolicies here (networkPolicy.enabled in the chart); switch them on",
+    )
+
+
+def _keys_are_known(situation: Situation) -> Said | None:
+    if not situation.keyless:
+        return None
+    pod, error = situation.keyless[0]
+    keys = situation.service.spec.access.api_keys
+    secret = "" if keys is None else f"look at the Secret {keys.secret_name}; "
+    return Said("False", names.API_KEYS_UNUSABLE, f"{secret}pod {pod} says: {error}")
+
+
+READY_RULES = (
+    _crd_is_current,
+    _names_are_free,
+    _spec_is_accepted,
+    _not_held_back,
+    _pods_serve,
+    _header_is_guarded,
+    _keys_are_known,
+)
+"""In the order in which somebody should mend what they name."""
 
 
 def _available(situation: Situation) -> Said:

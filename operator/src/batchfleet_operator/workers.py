@@ -1,8 +1,8 @@
 """What the sidecars say about themselves: ``GET /state`` at each pod's own address.
 
 The only way to know that live settings have reached a process, and not just its file.  A pod
-that has confirmed the settings it should have is not asked again, so a settled fleet costs
-nothing; one that has not is asked each time its service is looked at.
+that has confirmed the settings it should have, and has its API keys, is not asked again, so a
+settled fleet costs nothing; any other is asked each time its service is looked at.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Workers:
             uid = pod["metadata"]["uid"]
             settings = wanted.get(pod["metadata"]["labels"].get(names.LABEL_REVISION, ""))
             confirmed = self._confirmed.get(uid)
-            if confirmed and confirmed.settings_hash == settings:
+            if confirmed and confirmed.settings_hash == settings and not confirmed.access_error:
                 found[uid] = confirmed
             elif _can_answer(pod):
                 asked.append(pod)
@@ -112,4 +112,5 @@ def _state(answer: Mapping[str, Any]) -> WorkerState:
         settings_error=settings["error"],
         draining=answer["draining"],
         in_flight=answer["inFlight"],
+        access_error=answer.get("access", {}).get("error"),
     )

@@ -15,6 +15,14 @@ EXAMPLES = yaml.safe_load(
 )
 
 
+SERVICES = [
+    each
+    for path in sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
+    for each in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    if each["kind"] == "BatchInferenceService"
+]
+
+
 def example(case: Object) -> Object:
     return {
         "apiVersion": GROUP_VERSION,
@@ -45,7 +53,28 @@ def test_the_limit_itself_is_accepted(kube: Kube, case: Object) -> None:
     assert stored["spec"].get("engine", {}).get("type")
 
 
+@pytest.mark.parametrize("found", SERVICES, ids=lambda found: str(found["metadata"]["name"]))
+def test_the_examples_are_accepted(kube: Kube, found: Object) -> None:
+    metadata = found["metadata"] | {"namespace": "default"}
+    assert kube.apply(found | {"metadata": metadata}, dry_run=True)
+
+
 def test_an_unknown_field_is_refused(kube: Kube) -> None:
     case = {"name": "chat", "change": {"engine": {"maxNumSequences": 3}}}
     with pytest.raises(RefusedError, match="maxNumSequences"):
         kube.apply(example(case), dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "good"), [((8192, 8192, 3616), True), ((8192, 8192, 3617), False)]
+)
+def test_warmup_prompts_are_bounded_together(
+    kube: Kube, lengths: tuple[int, ...], good: bool
+) -> None:
+    prompts = ["x" * length for length in lengths]
+    wanted = example({"name": "chat", "change": {"worker": {"warmupPrompts": prompts}}})
+    if good:
+        assert kube.apply(wanted, dry_run=True)
+    else:
+        with pytest.raises(RefusedError, match="at most 20000 characters together"):
+            kube.apply(wanted, dry_run=True)

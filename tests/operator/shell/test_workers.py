@@ -81,6 +81,19 @@ async def test_a_pod_that_confirmed_is_not_asked_again_until_its_settings_change
         assert sidecar.asked == 3
 
 
+async def test_a_pod_without_its_keys_is_asked_again_until_it_has_them(sidecar: Sidecar) -> None:
+    sidecar.answer = STATE | {"access": {"error": "no keys"}}
+    async with Workers(sidecar.port) as workers:
+        for asked in (1, 2):
+            (state,) = (await workers.states([pod()], {"1": "cafe"})).values()
+            assert state.access_error == "no keys"
+            assert sidecar.asked == asked
+        sidecar.answer = STATE | {"access": {"error": None}}
+        assert await workers.states([pod()], {"1": "cafe"}) == {"u1": CONFIRMED}
+        assert await workers.states([pod()], {"1": "cafe"}) == {"u1": CONFIRMED}
+        assert sidecar.asked == 3
+
+
 async def test_pods_that_cannot_answer_are_not_asked(sidecar: Sidecar) -> None:
     starting, unplaced = pod("u2"), pod("u3")
     starting["status"]["initContainerStatuses"] = [{"name": "sidecar", "started": False}]

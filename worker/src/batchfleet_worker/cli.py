@@ -7,7 +7,7 @@ import os
 import sys
 from importlib.metadata import version
 
-from batchfleet_worker import settings, simulator
+from batchfleet_worker import settings
 
 _SIDECAR = """\
 Merges equal requests, limits those in flight, and measures, in front of an inference engine that
@@ -36,14 +36,21 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     simulate = commands.add_parser("simulate", help="run the engine simulator")
-    simulator.add_arguments(simulate)
-    chosen = parser.parse_args(arguments)
-    if chosen.command == "simulate":
-        return simulator.run(chosen) or 0
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "simulate" in arguments:
+        # Here, so that the sidecar does not load what only the simulator needs.
+        from batchfleet_worker import simulator
+
+        simulator.add_arguments(simulate)
+        return simulator.run(parser.parse_args(arguments)) or 0
+    parser.parse_args(arguments)
     return _sidecar()
 
 
 def _sidecar() -> int:
+    # aiohttp reads the system's certificates when it is imported, two megabytes of them, and
+    # speaks TLS to nobody here.
+    os.environ.setdefault("SSL_CERT_FILE", os.devnull)
     # Here, so that --help and the simulator do not load what only the sidecar needs.
     from batchfleet_worker import sidecar
 

@@ -19,6 +19,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from batchfleet_worker.cache import Gone
 from batchfleet_worker.key import NotMerged
 
 PREFIX = "batchfleet_"
@@ -27,22 +28,29 @@ BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 2.5, 5, 1
 """Seconds.  Edges at 1 and 2 s, where vLLM's latency histograms have theirs too, so that a share
 over a threshold can be compared with the engine's; 300 s is the default request timeout."""
 
+GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1, 2)
+"""Seconds between two pieces of a stream.  Finer around 50 ms, the default target, and 100 ms."""
+
+CLIENT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
 
 class Histogram:
-    """Counts per bucket (not cumulative until rendered), the sum in seconds."""
+    """Counts per bucket (not cumulative until rendered), and the sum of what was observed."""
 
-    __slots__ = ("counts", "sum")
+    __slots__ = ("counts", "edges", "first", "sum")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
+    def __init__(self, edges: tuple[float, ...] = BUCKETS) -> None:
+        self.edges = edges
+        self.first = edges[0]
+        self.counts = [0] * (len(edges) + 1)
         self.sum = 0.0
 
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.sum += seconds
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.edges, value) if value > self.first else 0] += 1
+        self.sum += value
 
 
-def _metric(text: str, default: float = 0) -> Any:
+def _metric(text: str, default: Any = 0) -> Any:
     return field(default=default, metadata={"help": text})
 
 
@@ -54,13 +62,13 @@ def _by(label: str, text: str, values: Iterable[str] = ()) -> Any:
     )
 
 
-def _histogram(text: str) -> Any:
-    return field(default_factory=Histogram, metadata={"help": text})
+def _histogram(text: str, edges: tuple[float, ...] = BUCKETS) -> Any:
+    return field(default_factory=lambda: Histogram(edges), metadata={"help": text, "edges": edges})
 
 
 @dataclass(slots=True, eq=False)
 class Metrics:
-    """``*_total`` are counters, ``*_seconds`` histograms, all others gauges."""
+    """``*_total`` are counters; what has edges is a histogram, all others are gauges."""
 
     requests_offered_total: int = _metric(
         "Requests on allowed paths that the pipeline was asked to answer."
@@ -87,6 +95,11 @@ class Metrics:
         "that closed unanswered (unanswered), one that broke (broken).",
         ("refused", "unanswered", "broken"),
     )
+    requests_turned_away_total: dict[str, int] = _by(
+        "code",
+        "Requests refused on arrival, by the error's code. Offered is admitted plus these.",
+        ("queue_full", "draining"),
+    )
     requests_refused_total: dict[str, int] = _by(
         "code",
         "Requests answered with an error of the sidecar's own, by the error's code.",
@@ -98,24 +111,75 @@ class Metrics:
             "engine_broken",
             "too_slow",
             "overloaded",
+            "deadline_unreachable",
+            "queue_timeout",
+            "rate_limited",
+            "circuit_open",
         ),
     )
     responses_total: dict[str, int] = _by(
         "code",
         "Responses begun, the engine's and the sidecar's own, by class of status.",
-        ("2xx", "3xx", "4xx", "5xx"),
+        ("1xx", "2xx", "3xx", "4xx", "5xx"),
     )
     in_flight: int = _metric("Engine calls under way that count against the limit.")
     queued: int = _metric("Engine calls waiting for a slot.")
+    queued_batch: int = _metric("Of these, batch traffic: of a priority below 0.")
     in_flight_limit: float = _metric(
         "The live limit of engine calls under way; +Inf: none is set.", math.inf
     )
+    reserved_slots: int = _metric("Of the limit, kept for requests of a priority above 0.")
+    limit_cuts_total: dict[str, int] = _by(
+        "cause",
+        "Cuts of the adaptive limit: tokens came too slowly (gap), the engine turned calls away or "
+        "let them time out (refused), threw out calls it had begun (preemption), had its KV cache "
+        "full with calls waiting (cache), or calls waited behind its own limit (queue).",
+        ("gap", "refused", "preemption", "cache", "queue"),
+    )
+    circuit_open: int = _metric("1 while the engine gets no calls because it failed all of them.")
+    circuit_opened_total: int = _metric("Times that this began or went on.")
     queue_wait_seconds: Histogram = _histogram(
         "From a request's arrival until its engine call was sent; 0 for one that joined later."
     )
-    time_to_first_byte_seconds: Histogram = _histogram(
-        "From a request's arrival until the head of its answer."
+    time_to_first_token_seconds: Histogram = _histogram(
+        "From a request's arrival until the first bytes of its answer's body."
     )
+    inter_token_seconds: Histogram = _histogram(
+        "Between two pieces of one stream, as the engine sent them; a piece is a token, nearly.",
+        GAP_BUCKETS,
+    )
+    subscribers_per_flight: Histogram = _histogram(
+        "Clients that shared one engine call, all together.", CLIENT_BUCKETS
+    )
+    tokens_computed_total: dict[str, int] = _by(
+        "kind",
+        "Tokens of finished engine calls, as the engine counted them; completions of streams "
+        "without a count by their pieces.",
+        ("prompt", "completion"),
+    )
+    tokens_served_total: dict[str, int] = _by(
+        "kind",
+        "The same for every client that got them: shared and cached answers count for each.",
+        ("prompt", "completion"),
+    )
+    requests_by_model_total: dict[str, int] = _by(
+        "model", "Requests by their model, as /v1/models lists it; all others: other.", ("other",)
+    )
+    requests_crossed_total: int = _metric(
+        "Merged requests for a whole answer that took it from another client's stream."
+    )
+    replays_closed_total: dict[str, int] = _by(
+        "cause",
+        "Engine calls that could not be joined any more before their end: the answer outgrew its "
+        "bound (answer_too_long), requests needed the memory (memory).",
+        ("answer_too_long", "memory"),
+    )
+    cache_hits_total: int = _metric("Requests answered from the cache.")
+    cache_misses_total: int = _metric("Looks into the cache that found nothing.")
+    cache_stored_total: int = _metric("Answers put into the cache.")
+    cache_declined_total: int = _metric("Answers too large for the cache, or for the memory left.")
+    cache_evicted_total: dict[str, int] = _by("reason", "Answers that left the cache.", Gone)
+    cache_bytes: int = _metric("What the cache holds.")
     clients_left_total: int = _metric("Clients that went away before their answer was complete.")
     drain_requests_total: dict[str, int] = _by(
         "outcome",
@@ -127,6 +191,9 @@ class Metrics:
     engine_restarts_total: int = _metric("Restarts of the engine that the sidecar has seen.")
     settings_info: dict[str, int] = _by("hash", "1 for the hash of the live settings that run.")
     settings_errors_total: int = _metric("Live settings that were refused; the last good ones ran.")
+    access_errors_total: int = _metric(
+        "API keys that could not be read, or were none; the last good ones stayed."
+    )
     build_info: dict[str, int] = _by("version", "1 for the version of the sidecar.")
 
     @classmethod
@@ -134,12 +201,24 @@ class Metrics:
         """Those of a process that starts."""
         return cls(build_info={version: 1})
 
+    def set_models(self, models: frozenset[str]) -> None:
+        """Those that the engine lists: no other name becomes a label, whatever clients write."""
+        counts = self.requests_by_model_total
+        for gone in counts.keys() - models - {"other"}:
+            del counts[gone]
+        for name in models:
+            counts.setdefault(name, 0)
+
     def set_settings_hash(self, settings_hash: str | None) -> None:
         """None: the defaults run, without a file."""
         self.settings_info = {} if settings_hash is None else {settings_hash: 1}
 
     def refuse(self, code: str) -> None:
         self.requests_refused_total[code] = self.requests_refused_total.get(code, 0) + 1
+
+    def turn_away(self, code: str) -> None:
+        """On arrival; ``refuse`` counts it too."""
+        self.requests_turned_away_total[code] = self.requests_turned_away_total.get(code, 0) + 1
 
     def response(self, status: int) -> None:
         """Once per response head written to a client."""
@@ -163,13 +242,13 @@ _CLASSES = ("1xx", "1xx", "2xx", "3xx", "4xx", "5xx", "5xx", "5xx", "5xx", "5xx"
 def _kind(metric: Field[Any]) -> str:
     if metric.name.endswith("_total"):
         return "counter"
-    return "histogram" if metric.name.endswith("_seconds") else "gauge"
+    return "histogram" if "edges" in metric.metadata else "gauge"
 
 
 def _samples(name: str, label: str | None, value: Any) -> Iterator[str]:
     if isinstance(value, Histogram):
         total = 0
-        for edge, count in zip((*BUCKETS, math.inf), value.counts, strict=True):
+        for edge, count in zip((*value.edges, math.inf), value.counts, strict=True):
             total += count
             yield f'{name}_bucket{{le="{_number(edge)}"}} {total}'
         yield f"{name}_sum {_number(value.sum)}"
@@ -224,7 +303,13 @@ def page() -> str:
             "|---|---|---|---|",
             *rows,
             "",
-            "Histogram buckets, in seconds: " + ", ".join(map(str, BUCKETS)) + ".",
+            "Histogram buckets, in seconds: "
+            + ", ".join(map(str, BUCKETS))
+            + "; between tokens "
+            + ", ".join(map(str, GAP_BUCKETS))
+            + ". Clients per engine call: "
+            + ", ".join(map(str, CLIENT_BUCKETS))
+            + ".",
             "",
         ]
     )

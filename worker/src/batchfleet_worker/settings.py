@@ -7,6 +7,7 @@ A variable with our prefix that is no setting is an error: a misspelt limit must
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -15,18 +16,28 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from batchfleet_worker.meaning import EnginePriority
 from batchfleet_worker.openai import Routes
 
 PREFIX = "BATCHFLEET_"
 
+MOST_PROMPTS = 16
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Bytes = Annotated[int, Field(ge=1)]
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Warmup(StrEnum):
     AUTO = "Auto"  # ready after a first real completion
     DISABLED = "Disabled"  # ready when the engine says that it is healthy
+
+
+class AccessType(StrEnum):
+    OPEN = "Open"  # whoever reaches the port; Authorization tells tenants apart
+    API_KEYS = "APIKeys"  # who sends a key of the folder
+    TRUSTED_HEADER = "TrustedHeader"  # whom the header names, which a gateway sets
 
 
 class SettingsError(Exception):
@@ -63,8 +74,24 @@ class Settings(BaseModel):
     max_header_bytes: Bytes = Field(
         64 * 1024, description="Larger request heads are refused with 431."
     )
+    memory_bytes: Bytes = Field(
+        256 * 1024 * 1024,
+        description="Held for others at once: bodies, answers kept for late joiners, the cache.",
+    )
+    head_timeout_seconds: Seconds = Field(
+        10, description="For a request's head to arrive; then it is refused with 408."
+    )
+    body_timeout_seconds: Seconds = Field(
+        120, description="For a body to arrive, or for a client to take its answer: 2 Mbit/s."
+    )
+    idle_timeout_seconds: Seconds = Field(
+        620, description="Unused client connections are closed; longer than load balancers' 600."
+    )
     warmup: Warmup = Field(
         Warmup.AUTO, description="Auto: ready after a real completion; Disabled: when healthy."
+    )
+    warmup_prompts: str = Field(
+        "", description="JSON list of at most 16 prompts, asked once of each new engine."
     )
     engine_stall_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
         120, description="A busy engine without an iteration for this long is not alive."
@@ -75,8 +102,34 @@ class Settings(BaseModel):
     lag_bytes: Bytes = Field(
         1024 * 1024, description="By which a client may lag behind others that share its answer."
     )
+    access: AccessType = Field(
+        AccessType.OPEN, description="Who may ask: Open, APIKeys or TrustedHeader."
+    )
+    api_keys: Path | None = Field(
+        None, description="APIKeys: folder with one file of keys per tenant, watched."
+    )
+    tenant_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = Field(
+        None, description="TrustedHeader: the header that names the tenant."
+    )
+    tenant_max_priority: Annotated[int, Field(ge=-1000, le=1000)] = Field(
+        100, description="Highest priority that a client may ask for; a key may have its own."
+    )
+    engine_priority: EnginePriority = Field(
+        EnginePriority.STRIP,
+        description="A request's priority in the engine's own queue: Strip, or Negate where vLLM "
+        "runs with --scheduling-policy priority.",
+    )
     extra_paths: str = Field(
         "", description="More paths, METHOD:/path=relay|merge|pass, separated by commas."
+    )
+    access_log_percent: Percent = Field(
+        0, description="Of the requests, one line of JSON each on standard output; 0: none."
+    )
+    traces_endpoint: str | None = Field(
+        None, description="OpenTelemetry collector's HTTP address; unset: no spans are made."
+    )
+    traces_percent: Percent = Field(
+        1, description="Of the requests that bring no trace of their own, become spans."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Requests are never logged one by one."
@@ -90,6 +143,12 @@ class Settings(BaseModel):
             raise ValueError("write it as http://host:port, without a path")
         return f"http://{parts.netloc}"
 
+    @field_validator("warmup_prompts")
+    @classmethod
+    def _are_prompts(cls, value: str) -> str:
+        _prompts(value)
+        return value
+
     @field_validator("extra_paths")
     @classmethod
     def _are_paths(cls, value: str) -> str:
@@ -97,9 +156,26 @@ class Settings(BaseModel):
         return value
 
     @property
+    def prompts(self) -> tuple[str, ...]:
+        return _prompts(self.warmup_prompts)
+
+    @property
     def upstream_address(self) -> tuple[str, int]:
         parts = urlsplit(self.upstream)
         return parts.hostname or "", parts.port or 80
+
+
+def _prompts(text: str) -> tuple[str, ...]:
+    """Raises ``ValueError``."""
+    try:
+        prompts = json.loads(text or "[]")
+    except ValueError:
+        prompts = None
+    if not isinstance(prompts, list) or not all(isinstance(each, str) for each in prompts):
+        raise ValueError("write it as a JSON list of strings")
+    if len(prompts) > MOST_PROMPTS:
+        raise ValueError(f"at most {MOST_PROMPTS} prompts, because a pod is ready after the last")
+    return tuple(prompts)
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -110,13 +186,20 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         if name.startswith(PREFIX)
     }
     try:
-        return Settings.model_validate(given)
+        settings = Settings.model_validate(given)
     except ValidationError as invalid:
         sentences = [
             _sentence(str(error["loc"][0]), error["type"], error["msg"], str(error["input"]))
             for error in invalid.errors(include_url=False)
         ]
         raise SettingsError("\n".join(sentences)) from None
+    for access, needed in (
+        (AccessType.API_KEYS, "api_keys"),
+        (AccessType.TRUSTED_HEADER, "tenant_header"),
+    ):
+        if settings.access is access and getattr(settings, needed) is None:
+            raise SettingsError(f"{PREFIX}ACCESS={access.value} needs {PREFIX}{needed.upper()}.")
+    return settings
 
 
 def _sentence(field: str, kind: str, message: str, value: str) -> str:

@@ -9,11 +9,14 @@ admin port: shows all of it
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import logging
+import random
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -23,20 +26,26 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-from batchfleet_worker import admin, relay, watch
+from batchfleet_worker import access, admin, relay, tracing, watch
+from batchfleet_worker.accesslog import AccessLog
+from batchfleet_worker.client import LINGER_SECONDS, Patience
 from batchfleet_worker.drain import Drain, Phase
 from batchfleet_worker.engine import Engine
 from batchfleet_worker.exchange import Timer
+from batchfleet_worker.finished import Finished
+from batchfleet_worker.intake import Intake
 from batchfleet_worker.key import MergeKeys
+from batchfleet_worker.live import LiveSettings
+from batchfleet_worker.memory import Budget
 from batchfleet_worker.metrics import Metrics
 from batchfleet_worker.openai import Routes
 from batchfleet_worker.pipeline import Bounds, Pipeline
 from batchfleet_worker.prober import Prober
-from batchfleet_worker.reader import Intake
 from batchfleet_worker.relay import DataPort
 from batchfleet_worker.settings import Settings, Warmup
 from batchfleet_worker.upstream import Pool
 from batchfleet_worker.watch import LiveFile
+from batchfleet_worker.watched import Watch
 
 VERSION = version("batchfleet-worker")
 
@@ -71,6 +80,8 @@ class Sidecar:
     ) -> None:
         clock = LoopClock(loop)
         self.metrics = Metrics(build_info={VERSION: 1})
+        self.budget = Budget(settings.memory_bytes)
+        self.access = access.of(settings, secrets.token_bytes(32), self.metrics)
         self.pool = Pool(*settings.upstream_address, loop)
         self.pipeline = Pipeline(
             self.pool.send,
@@ -78,18 +89,38 @@ class Sidecar:
             self.metrics,
             MergeKeys(secrets.token_bytes(32), settings.max_merge_body_bytes),
             bounds=Bounds(settings.replay_bytes, settings.lag_bytes),
+            budget=self.budget,
+            engine_priority=settings.engine_priority,
+            random=random.random,
         )
+        self.tracing = _tracing(settings)
+        listeners: list[Callable[[Finished], None]] = []
+        if settings.access_log_percent:
+            listeners.append(_access_log(settings.access_log_percent))
+        if self.tracing is not None:
+            listeners.append(self.tracing)
+        watched = Watch(self.pipeline.offer, listeners, clock.time) if listeners else None
         self.port = DataPort(
-            self.pipeline.offer,
+            watched.offer if watched else self.pipeline.offer,
             Intake(
                 Routes(settings.extra_paths),
                 request_ids(),
                 settings.max_body_bytes,
                 settings.max_header_bytes,
+                self.budget,
+                self.access,
+                settings.max_merge_body_bytes,
             ),
             self.metrics,
             clock.time,
+            Patience(
+                settings.head_timeout_seconds,
+                settings.body_timeout_seconds,
+                settings.idle_timeout_seconds,
+            ),
+            random.random,
         )
+        self.port.on_refused = watched.refused if watched else None
         self.drain = Drain(
             clock,
             self.pipeline,
@@ -103,19 +134,24 @@ class Sidecar:
             session,
             settings.upstream,
             self.engine,
-            self.pipeline.engine_restarted,
+            self.pipeline,
             self.drain.engine_back,
             self.metrics,
             clock.time,
             settings.warmup is Warmup.AUTO,
+            settings.prompts,
         )
         self.pool.on_refused = self.prober.wake
         self.live = (
-            LiveFile(settings.live_settings, self.pipeline.apply, self.metrics)
+            LiveFile(settings.live_settings, self.apply, self.metrics)
             if settings.live_settings
             else None
         )
         self._now = clock.time
+
+    def apply(self, live: LiveSettings) -> None:
+        self.pipeline.apply(live)
+        self.port.apply(live.requests)
 
     # --- admin.Sidecar
 
@@ -129,6 +165,7 @@ class Sidecar:
 
     def metrics_text(self) -> str:
         self.metrics.ready = int(not self.unready())
+        self.pipeline.count()
         return self.metrics.render(self.prober.metrics_text)
 
     def state(self) -> dict[str, Any]:
@@ -146,6 +183,7 @@ class Sidecar:
                 "hash": self.live.hash if self.live else None,
                 "error": self.live.error if self.live else None,
             },
+            "access": {"error": self.access.error},
             "engine": {"warm": self.prober.warm, "restarts": self.engine.restarts},
             "drain": {
                 "drained": account.drained,
@@ -159,6 +197,24 @@ class Sidecar:
         await self.drain.over.wait()
 
 
+def _access_log(percent: float) -> AccessLog:
+    out = sys.stdout.buffer
+
+    def write(line: bytes) -> None:
+        out.write(line)
+        out.flush()
+
+    return AccessLog(percent, write, random.random, time.time)
+
+
+def _tracing(settings: Settings) -> tracing.Tracing | None:
+    if settings.traces_endpoint is None:
+        return None
+    return tracing.to_collector(
+        settings.traces_endpoint, settings.traces_percent, random.random, time.time
+    )
+
+
 async def serve(settings: Settings, stopped: asyncio.Event) -> None:
     """Run until ``stopped`` is set, drain, return.  Raises ``OSError`` for a port that is taken."""
     loop = asyncio.get_running_loop()
@@ -168,6 +224,7 @@ async def serve(settings: Settings, stopped: asyncio.Event) -> None:
         runner = web.AppRunner(admin.application(sidecar), access_log=None, shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, settings.admin_host, settings.admin_port).start()
+        sidecar.access.poll()
         if sidecar.live:
             sidecar.live.poll()  # before the first request, not after
         server = await loop.create_server(
@@ -182,10 +239,15 @@ async def serve(settings: Settings, stopped: asyncio.Event) -> None:
             settings.admin_host,
             settings.admin_port,
         )
+        # What is there now stays: without this the collector looks through all of it again, 15 ms
+        # in which nobody is answered.
+        gc.collect()
+        gc.freeze()
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(sidecar.prober.run())]
                 running.append(tasks.create_task(_every(relay.SWEEP_SECONDS, sidecar.port.sweep)))
+                running.append(tasks.create_task(_every(access.POLL_SECONDS, sidecar.access.poll)))
                 if sidecar.live:
                     running.append(tasks.create_task(_every(watch.POLL_SECONDS, sidecar.live.poll)))
                 await stopped.wait()
@@ -199,6 +261,8 @@ async def serve(settings: Settings, stopped: asyncio.Event) -> None:
             sidecar.pool.close()
             sidecar.port.abort()
             await runner.cleanup()
+            if sidecar.tracing:
+                await asyncio.to_thread(sidecar.tracing.shutdown)
     log.info("ended: %s", json.dumps(sidecar.state()["drain"]))
 
 
@@ -213,7 +277,7 @@ async def _farewell(sidecar: Sidecar, server: asyncio.Server) -> None:
     server.close()
     sidecar.port.close_idle()
     try:
-        async with asyncio.timeout(relay.LINGER_SECONDS):
+        async with asyncio.timeout(LINGER_SECONDS):
             await sidecar.port.empty.wait()
     except TimeoutError:
         log.warning("%d clients did not take their answers", len(sidecar.port.clients))

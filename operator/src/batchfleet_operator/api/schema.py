@@ -59,6 +59,8 @@ Path = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/")]
 Flag = bool
 Count = Annotated[int, Field(ge=1, le=2_147_483_647)]
 CountOrZero = Annotated[int, Field(ge=0, le=2_147_483_647)]
+Seconds = Annotated[int, Field(ge=1, le=86_400)]
+Percent = Annotated[int, Field(ge=0, le=100)]
 Quantity = Annotated[
     str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")
 ]

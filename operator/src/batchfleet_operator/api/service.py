@@ -11,65 +11,24 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from batchfleet_operator import names
+from batchfleet_operator.api.access import Access
+from batchfleet_operator.api.batching import Batching
 from batchfleet_operator.api.engine import GPU, Engine
+from batchfleet_operator.api.requests import Requests
 from batchfleet_operator.api.schema import (
     MAX_REPLICAS,
-    Image,
     LabelValue,
     Model,
     Opaque,
-    Quantity,
     Rule,
+    Seconds,
     Word,
     rules,
 )
-
-Seconds = Annotated[int, Field(ge=1, le=86_400)]
+from batchfleet_operator.api.worker import Worker
 
 BATCH_HEADROOM = 4
 """How far a live limit may exceed the engine's batch: keeps it full while answers leave."""
-
-
-class Amounts(Model):
-    """Resources of one container."""
-
-    cpu: Quantity | None = Field(default=None, description='CPU, such as "500m".')
-    memory: Quantity | None = Field(default=None, description='Memory, such as "256Mi".')
-
-
-def _at_most(resource: str) -> str:
-    asked, limit = f"self.requests.{resource}", f"self.limits.{resource}"
-    return (
-        f"!has(self.requests) || !has(self.limits) || !has({asked}) || !has({limit}) || "
-        f"quantity({asked}).compareTo(quantity({limit})) <= 0"
-    )
-
-
-class Resources(Model):
-    """What a container asks for and is held to."""
-
-    model_config = rules(
-        Rule(_at_most("cpu"), "worker.resources: lower requests.cpu, or raise limits.cpu to it."),
-        Rule(
-            _at_most("memory"), "worker.resources: lower requests.memory, or raise limits.memory."
-        ),
-    )
-
-    requests: Amounts | None = Field(default=None, description="What is reserved on the node.")
-    limits: Amounts | None = Field(default=None, description="What is never exceeded.")
-
-
-class Worker(Model):
-    """The sidecar in front of the engine."""
-
-    image: Image | None = Field(
-        default=None,
-        description="Image of the sidecar; unset: the chart's when the revision is cut.",
-    )
-    resources: Resources | None = Field(
-        default=None,
-        description="Resources of the sidecar; unset: 100m CPU, 128Mi to 512Mi memory.",
-    )
 
 
 class PodTemplate(Model):
@@ -81,35 +40,6 @@ class PodTemplate(Model):
     )
 
 
-class Batching(Model):
-    """Live settings of the batch: a change reaches running pods in seconds, without restarts."""
-
-    model_config = rules(
-        Rule(
-            "self.maxWaitMilliseconds == 0 || self.maxQueueLength > 0",
-            "batching.maxWaitMilliseconds holds requests in the queue, which maxQueueLength 0 "
-            "forbids: set the wait to 0, or allow a queue.",
-        )
-    )
-
-    mode: Literal["Fixed"] = Field(
-        default="Fixed", description="Fixed: the limit is maxBatchSize, as written."
-    )
-    max_batch_size: Annotated[int, Field(ge=1, le=65_540)] | None = Field(
-        default=None,
-        description="Most requests in flight per pod; unset: engine.maxNumSeqs, or no limit where "
-        "that is unset too.",
-    )
-    max_wait_milliseconds: Annotated[int, Field(ge=0, le=60_000)] = Field(
-        default=0,
-        description="How long to hold requests back to fill a batch. vLLM batches continuously: "
-        "waiting in front of it only adds the wait.",
-    )
-    max_queue_length: Annotated[int, Field(ge=0, le=100_000)] = Field(
-        default=1000, description="Most requests that wait per pod; more are refused with 429."
-    )
-
-
 class Merging(Model):
     """Requests that are equal in all that can change the answer share one engine call."""
 
@@ -118,21 +48,16 @@ class Merging(Model):
         description="Enforce merges deterministic requests that are exactly equal; Observe only "
         "counts what would be merged.",
     )
-
-
-class Access(Model):
-    """Who may send requests."""
-
-    type: Literal["Open"] = Field(default="Open", description="Open: whoever reaches the Service.")
-
-
-class Requests(Model):
-    """Limits of single requests."""
-
-    timeout_seconds: Seconds = Field(
-        default=300,
-        description="Longest time from a request's arrival to the end of its answer. "
-        "Live, but for what drain.timeoutSeconds says.",
+    cache_ttl_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = Field(
+        default=None,
+        alias="cacheTTLSeconds",
+        description="How long a finished answer is given to equal requests, with mode Enforce; "
+        "unset or 0: not at all.",
+    )
+    cache_mebibytes: Annotated[int, Field(ge=1, le=16_384)] | None = Field(
+        default=None,
+        description="Most that finished answers may take of each sidecar's memory: at most half "
+        "of worker.resources.limits.memory. Unset: 64.",
     )
 
 
@@ -197,6 +122,7 @@ class Spec(Model):
             "engine would only queue the rest: lower it, or raise engine.maxNumSeqs.",
         ),
         Rule(
+            "!has(self.batching.maxWaitMilliseconds) || "
             "self.batching.maxWaitMilliseconds < self.requests.timeoutSeconds * 1000",
             "batching.maxWaitMilliseconds must be below requests.timeoutSeconds, or requests time "
             "out while they are held: lower it.",
@@ -206,6 +132,28 @@ class Spec(Model):
             "self.drain.timeoutSeconds >= self.requests.timeoutSeconds",
             "drain.timeoutSeconds must be at least requests.timeoutSeconds, or leaving pods cut "
             "requests off: raise it, or leave it unset.",
+        ),
+        Rule(
+            "!has(self.merging.cacheMebibytes) || (has(self.worker) && "
+            "has(self.worker.resources) && has(self.worker.resources.limits) && "
+            "has(self.worker.resources.limits.memory) ? "
+            "quantity(self.worker.resources.limits.memory).asApproximateFloat() : "
+            f"{512 * 2**20}.0) >= double(self.merging.cacheMebibytes) * {2 * 2**20}.0",
+            "merging.cacheMebibytes may be at most half of the sidecar's memory "
+            "(worker.resources.limits.memory, 512Mi where unset), or it would run out of memory: "
+            "lower it, or raise that limit.",
+        ),
+        Rule(
+            "self.access.type != 'Open' || !has(self.requests.rateLimits) || "
+            "!self.requests.rateLimits.exists(r, has(r.tenant))",
+            "requests.rateLimits names a tenant, but with access.type Open tenants have no names: "
+            "use APIKeys or TrustedHeader, or leave tenant out.",
+        ),
+        Rule(
+            "self.access.type != 'APIKeys' || !has(self.worker) || !has(self.worker.bypass) || "
+            "self.worker.bypass != 'Allowed'",
+            "worker.bypass Allowed would let clients reach the engine without an API key: leave "
+            "it out, or use another access.type.",
         ),
     )
 
@@ -244,6 +192,11 @@ class Spec(Model):
             return self.drain.timeout_seconds
         return self.requests.timeout_seconds
 
+    @property
+    def allows_bypass(self) -> bool:
+        """Whether clients may reach the engine itself."""
+        return self.worker is not None and self.worker.bypass == "Allowed"
+
 
 class BatchInferenceService(Model):
     """A fleet of inference workers behind one address."""
@@ -261,6 +214,7 @@ class BatchInferenceService(Model):
     namespace: str
     uid: str
     generation: int
+    bypass: str | None = None  # what the annotation for it says; None: there is none
     spec: Spec
 
     @classmethod
@@ -273,6 +227,7 @@ class BatchInferenceService(Model):
                 "namespace": metadata.get("namespace", "default"),
                 "uid": metadata.get("uid", ""),
                 "generation": metadata.get("generation", 1),
+                "bypass": (metadata.get("annotations") or {}).get(names.ANNOTATION_BYPASS),
                 "spec": raw.get("spec", {}),
             }
         )

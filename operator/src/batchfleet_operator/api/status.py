@@ -70,7 +70,8 @@ class Status(Model):
     effective: Effective | None = Field(default=None, description="Limits in force.")
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] | None = Field(
         default=None,
-        description="Ready, Available, Progressing, ModelReady, SettingsApplied.",
+        description="Ready, Available, Progressing, ModelReady, SettingsApplied; Bypassed while "
+        "the annotation asks for it.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],
