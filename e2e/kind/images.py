@@ -22,13 +22,13 @@ _NOBODY = "65534:65534"
 _KEEP_SECONDS = 3600.0  # another run may be on its way from building to loading
 
 
-def _project(name: str) -> Recipe:
+def _project(name: str, *builds_with: str) -> Recipe:
     """The image of one of our two projects."""
     return Recipe(
         dockerfile=f"{name}/Dockerfile",
         inputs=(
             "LICENSE",
-            "requirements-build.txt",
+            *builds_with,
             f"{name}/requirements.txt",
             f"{name}/pyproject.toml",
             f"{name}/src",
@@ -37,8 +37,8 @@ def _project(name: str) -> Recipe:
 
 
 _RECIPES = {
-    "operator": _project("operator"),
-    "worker": _project("worker"),
+    "operator": _project("operator", "requirements-build.txt"),
+    "worker": _project("worker", "worker/requirements-build.txt", "worker/setup.py"),
     "vllm": Recipe(
         dockerfile="e2e/kind/vllm/Dockerfile",
         inputs=("e2e/kind/vllm",),
@@ -102,7 +102,7 @@ def _remove_older(name: str, archive: Path) -> None:
 @contextmanager
 def _context(recipe: Recipe) -> Iterator[Path]:
     """A folder with the recipe's files, gone afterwards."""
-    not_built_from = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.md")
+    not_built_from = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.md", "*.so")
     with tempfile.TemporaryDirectory(prefix="batchfleet-image-") as folder:
         context = Path(folder)
         for item in (recipe.dockerfile, *recipe.inputs):
