@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test e2e generate fmt lock clean
+.PHONY: help demo demo-down test e2e bench generate fmt lock clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: $(STAMP) ## Lint, types, imports, unit tests, contract tests against a rea
 e2e: $(STAMP) ## Behaviour tests on a kind cluster (ARGS="--cluster=current" for your own)
 	$(BIN)/pytest e2e $(ARGS)
 
+bench: $(STAMP) ## Measure (BENCH=hop|gain|correctness|overload|soak ARGS="--quick --check")
+	$(BIN)/python -m bench.$(or $(BENCH),hop) $(ARGS)
+
 generate: $(STAMP) ## Write what is made from code: CRDs, docs/api.md, docs/metrics.md
 	$(BIN)/python -m batchfleet_operator.crd --write .
 	$(BIN)/python -m batchfleet_worker.metrics --write docs/metrics.md
@@ -39,9 +42,10 @@ lock: $(STAMP) ## Pin the dependencies again, newest first (files that name no i
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile $(LOCK) -o requirements-dev.txt requirements-dev.in operator/pyproject.toml worker/pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) -o requirements-build.txt requirements-build.in
+	$(BIN)/uv pip compile $(LOCK) -o worker/requirements-build.txt worker/requirements-build.in
 	$(BIN)/uv pip compile $(LOCK) -o operator/requirements.txt operator/pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) -o worker/requirements.txt worker/pyproject.toml
-LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+LOCK := --quiet --upgrade --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 clean: ## Remove the virtual environment and tool caches from the tree
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
