@@ -19,6 +19,7 @@ class Sidecars:
     def __init__(self) -> None:
         self.asked = 0
         self._hashes: dict[str, str | None] = {}
+        self._access_errors: dict[str, str | None] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         app = web.Application()
@@ -41,17 +42,27 @@ class Sidecars:
         self._thread.join()
         self._loop.close()
 
-    def says(self, addresses: Iterable[str], settings_hash: str | None) -> None:
-        """From now on these pods run the settings of that hash."""
+    def says(
+        self, addresses: Iterable[str], settings_hash: str | None, access_error: str | None = None
+    ) -> None:
+        """From now on these pods run the settings of that hash, and have their keys or not."""
         for address in addresses:
             if address not in self._hashes:
                 self._do(web.TCPSite(self._runner, address, ADMIN_PORT).start())
             self._hashes[address] = settings_hash
+            self._access_errors[address] = access_error
 
     async def _state(self, request: web.Request) -> web.Response:
         self.asked += 1
-        settings = {"hash": self._hashes[request.host.split(":")[0]], "error": None}
-        return web.json_response({"settings": settings, "draining": False, "inFlight": 0})
+        address = request.host.split(":")[0]
+        return web.json_response(
+            {
+                "settings": {"hash": self._hashes[address], "error": None},
+                "access": {"error": self._access_errors[address]},
+                "draining": False,
+                "inFlight": 0,
+            }
+        )
 
     def _do(self, work: object) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)  # type: ignore[arg-type]
