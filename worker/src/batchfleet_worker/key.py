@@ -30,6 +30,7 @@ import orjson
 from batchfleet_worker.cacheable import Wish, wish_of
 from batchfleet_worker.crossover import asks_at_most_usage
 from batchfleet_worker.exchange import Head, Request
+from batchfleet_worker.http1 import TRACE_HEADERS
 from batchfleet_worker.openai import COMPUTED
 
 INERT_FIELDS = ("user", "request_id", "priority")
@@ -38,39 +39,29 @@ INERT_FIELDS = ("user", "request_id", "priority")
 _FORM_FIELDS = ("stream", "stream_options")
 """How the answer is sent, not what it says."""
 
-_INERT_HEADERS = frozenset(
-    {
-        # of this hop or connection, rebuilt by the relay
-        b"host",
-        b"content-length",
-        # who asks and how it got here
-        b"user-agent",
-        b"date",
-        b"referer",
-        b"via",
-        b"forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-proto",
-        b"x-real-ip",
-        # request ids and tracing
-        b"x-request-id",
-        b"x-correlation-id",
-        b"traceparent",
-        b"tracestate",
-        b"b3",
-        b"x-b3-traceid",
-        b"x-b3-spanid",
-        b"x-b3-parentspanid",
-        b"x-b3-sampled",
-        b"x-b3-flags",
-        b"uber-trace-id",
-        b"x-amzn-trace-id",
-        b"x-cloud-trace-context",
-        # what ``recall`` obeys, and the engine does not know
-        b"cache-control",
-    }
+_INERT_HEADERS = (
+    frozenset(
+        {
+            # of this hop or connection, rebuilt by the relay
+            b"host",
+            b"content-length",
+            # who asks and how it got here
+            b"user-agent",
+            b"date",
+            b"referer",
+            b"via",
+            b"forwarded",
+            b"x-forwarded-for",
+            b"x-forwarded-host",
+            b"x-forwarded-port",
+            b"x-forwarded-proto",
+            b"x-real-ip",
+            b"x-request-id",
+            # what ``recall`` obeys, and the engine does not know
+            b"cache-control",
+        }
+    )
+    | TRACE_HEADERS
 )
 
 _INERT_PREFIX = b"x-stainless-"  # the OpenAI clients' own version, platform and retry counter
