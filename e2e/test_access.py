@@ -36,24 +36,12 @@ def once(clients: Kube, url: str, headers: Mapping[str, str]) -> Answer:
     return answer
 
 
-def await_service(clients: Kube, url: str) -> None:
-    """Name service and kube-proxy learn of a new Service a moment after its pods are ready."""
-
-    def look() -> None:
-        answer = once(clients, url, {})
-        if answer.status == 0:
-            raise NotYetError(answer.why)
-
-    until("the Service leads to its pods", look, within_seconds=30)
-
-
 def test_callers_need_a_key_and_a_changed_secret_is_read_again(
     serve: Serve, clients: Kube, kube: Kube
 ) -> None:
     kube.apply(secret(alice="key-of-alice priority=10\n"))
     fleet = serve(access={"type": "APIKeys", "apiKeys": {"secretName": SECRET}})
     before = fleet.pods()
-    await_service(clients, fleet.url)
 
     stranger = once(clients, fleet.url, {})
     assert (stranger.status, stranger.outcome) == (401, "refused")
@@ -81,7 +69,6 @@ def test_a_missing_secret_lets_nobody_in_and_is_told(
     access = {"type": "APIKeys", "apiKeys": {"secretName": SECRET}}
     fleet = serve(access=access, wait=False)
     fleet.wait_for("Ready", "False", within_seconds=90, saying=["APIKeysUnusable", SECRET])
-    await_service(clients, fleet.url)
     assert once(clients, fleet.url, bearer("key-of-alice")).status == 401
 
     kube.apply(secret(alice="key-of-alice\n"))
@@ -100,7 +87,6 @@ def test_more_than_a_tenants_rate_is_refused_and_others_are_not(
             "rateLimits": [{"scope": "Tenant", "tenant": "alice", "requestsPerMinute": 6}],
         },
     )
-    await_service(clients, fleet.url)
     burst = Load(fleet.url, MODEL, 1, requests=20, unique=True, max_tokens=1)
 
     hasty = ask(clients, replace(burst, headers=bearer("key-of-alice"))).answers

@@ -16,6 +16,7 @@ import json
 import sys
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -29,7 +30,11 @@ class RefusedError(Exception):
 
 
 async def ask_once(
-    session: aiohttp.ClientSession, load: dict[str, Any], client: int, number: int
+    session: aiohttp.ClientSession,
+    load: dict[str, Any],
+    client: int,
+    number: int,
+    load_began: float,
 ) -> dict[str, Any]:
     """Send one chat completion and tell how it ended."""
     streamed = load["stream"] == "always" or (load["stream"] == "mixed" and client % 2 == 1)
@@ -47,6 +52,7 @@ async def ask_once(
     began = time.perf_counter()
     told: dict[str, Any] = {
         "client": client,
+        "at_seconds": began - load_began,
         "question": question,
         "streamed": streamed,
         "outcome": "complete",
@@ -115,7 +121,7 @@ async def read_stream(content: aiohttp.StreamReader, told: dict[str, Any], began
 
 
 async def one_client(
-    load: dict[str, Any], client: int, stop: asyncio.Event
+    load: dict[str, Any], client: int, stop: asyncio.Event, began: float
 ) -> list[dict[str, Any]]:
     """Requests one after the other over one connection, open as long as the server keeps it."""
     told = []
@@ -126,21 +132,40 @@ async def one_client(
     ) as session:
         number = 0
         while number < load["requests"] or (load["requests"] == 0 and not stop.is_set()):
-            told.append(await ask_once(session, load, client, number))
+            told.append(await ask_once(session, load, client, number, began))
             number += 1
             if load["pause_seconds"]:
                 await asyncio.sleep(load["pause_seconds"])
     return told
 
 
+async def reachable(url: str, within_seconds: float = 30.0) -> None:
+    """Wait until the address takes connections, but no longer than this.
+
+    Name service and kube-proxy learn of a Service's pods a moment after they are ready; what they
+    refuse until then is no answer of the fleet's.
+    """
+    address = urlsplit(url)
+    deadline = time.monotonic() + within_seconds
+    while time.monotonic() < deadline:
+        try:
+            _, writer = await asyncio.open_connection(address.hostname, address.port or 80)
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
+
+
 async def main(load: dict[str, Any]) -> None:
+    await reachable(load["url"])
     stop = asyncio.Event()
     if load["requests"] == 0:  # until whoever started us closes our standard input
         loop = asyncio.get_running_loop()
         loop.run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: stop.set())
     print("started", file=sys.stderr, flush=True)
     began = time.perf_counter()
-    told = await asyncio.gather(*(one_client(load, i, stop) for i in range(load["clients"])))
+    told = await asyncio.gather(*(one_client(load, i, stop, began) for i in range(load["clients"])))
     seconds = time.perf_counter() - began
     json.dump({"seconds": seconds, "answers": [one for each in told for one in each]}, sys.stdout)
 

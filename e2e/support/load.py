@@ -47,6 +47,7 @@ class Answer:
     """How one request ended; the outcomes are explained in client.py."""
 
     client: int
+    at_seconds: float  # when it was asked, since the load began
     question: str
     streamed: bool
     outcome: Literal["complete", "refused", "lost"]
@@ -74,7 +75,10 @@ class Account:
     def failures(self) -> list[str]:
         """One line for each request that has no complete answer."""
         bad = (one for one in self.answers if one.outcome != "complete")
-        return [f"client {one.client}: {one.outcome}: {one.why}" for one in bad]
+        return [
+            f"client {one.client} at {one.at_seconds:.2f} s: {one.outcome}: {one.why}"
+            for one in bad
+        ]
 
     @property
     def joined(self) -> int:
