@@ -7,7 +7,7 @@ with it, so that changing this file restarts nothing.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -39,10 +39,31 @@ class ServiceDefaults(Model):
     hf_endpoint: str | None = None
 
 
+class PrometheusConfig(Model):
+    """The Prometheus that is asked about all services; without an address none is."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    credentials_directory: str | None = None
+    """Mounted Secret: token, or username and password; ca.crt, tls.crt, tls.key."""
+    tick_seconds: Annotated[int, Field(ge=1, le=300)] = 15
+    timeout_seconds: Annotated[int, Field(ge=1, le=60)] = 10
+    max_age_seconds: Annotated[int, Field(ge=1, le=900)] = 60
+    """Older samples are no samples: two scrapes of the usual 30 s."""
+    series_labels: dict[str, str] = Field(default_factory=dict)
+    """Labels that all series of this cluster carry, where a Prometheus has several clusters."""
+    allow_queries: bool = False
+    """Queries of services run with the operator's rights, so an administrator allows them."""
+    allow_sources: bool = False
+    """Services may name a Prometheus, and Secrets, of their own."""
+
+
 class Monitoring(Model):
-    """Labels that the cluster's Prometheus selects PodMonitors by."""
+    """Labels that the cluster's Prometheus selects PodMonitors by, and its address."""
 
     labels: dict[str, str] = Field(default_factory=dict)
+    scrape_interval_seconds: Annotated[int, Field(ge=1, le=300)] | None = None
+    """How often services' pods are scraped; None: as Prometheus does by default."""
+    prometheus: PrometheusConfig = PrometheusConfig()
 
 
 class NetworkPolicyConfig(Model):

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from batchfleet_operator.metering.signals import Watched
+
 Object = dict[str, Any]
 """A Kubernetes object as JSON; never changed in place."""
 
@@ -37,6 +39,9 @@ class WorkerState:
     draining: bool
     in_flight: int
     access_error: str | None = None  # why it cannot tell callers apart as it should
+    drained: int = 0  # of the requests that met a drain: answered to the end
+    handed_back: int = 0  # refused before any work was done, to be sent to another pod
+    aborted: int = 0  # cut off at the drain's end
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,11 @@ class Observed:
         Object
     ] = ()  # of the child kinds and pods: with our label, or with a child's name
     workers: Mapping[str, WorkerState] = field(default_factory=dict)  # by pod UID
+    afresh: bool = True  # every sidecar was asked just now, also those that are known
     kinds: frozenset[str] = frozenset()  # optional kinds that the cluster has: PodMonitor
     verdict: Verdict | None = None
+    watched: Watched | None = None  # what Prometheus said; None: none is configured
+    namespace: Mapping[str, str] = field(default_factory=dict)  # annotations of the namespace
     pruned: str | None = None  # what an older CRD dropped of our last status, e.g. "status.images"
 
 
@@ -81,12 +89,14 @@ class Plan:
     """What to do now, in this order: try, apply, patch, delete, status, events."""
 
     dry_run: Object | None = None  # try this first; then plan again with the verdict
+    ask_afresh: bool = False  # ask all sidecars first, known ones too; then plan again
     apply: Sequence[Object] = ()  # everything we want, whole, in order of need
     patch: Sequence[PodPatch] = ()
     delete: Sequence[Ref] = ()  # only with the UID that was seen
     status: Object = field(default_factory=dict)
     events: Sequence[Event] = ()
     again_in_seconds: float | None = None  # look again without being woken
+    demand: Mapping[str, float] = field(default_factory=dict)  # pods by bound, for metrics
 
 
 def fingerprint(thing: Object) -> str:
@@ -96,7 +106,8 @@ def fingerprint(thing: Object) -> str:
 
 def plan_as_yaml(plan: Plan) -> str:
     """The plan for people and for the story tests: what is empty is left out."""
-    parts = {name: value for name, value in asdict(plan).items() if value not in (None, (), [], {})}
+    said = {name: each for name, each in asdict(plan).items() if each is not False}
+    parts = {name: value for name, value in said.items() if value not in (None, (), [], {})}
     return yaml.dump(json.loads(_canonical(parts)), Dumper=_Dumper, sort_keys=False, width=100)
 
 

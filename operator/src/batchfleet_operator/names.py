@@ -35,6 +35,8 @@ CONTROLLER_REVISION: Final = Kind("apps/v1", "ControllerRevision", "controllerre
 CONFIG_MAP: Final = Kind("v1", "ConfigMap", "configmaps")
 SERVICE: Final = Kind("v1", "Service", "services")
 POD: Final = Kind("v1", "Pod", "pods")
+NAMESPACE: Final = Kind("v1", "Namespace", "namespaces")
+SECRET: Final = Kind("v1", "Secret", "secrets")
 POD_DISRUPTION_BUDGET: Final = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY: Final = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 POD_MONITOR: Final = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
@@ -58,6 +60,8 @@ LABEL_NAME: Final = "app.kubernetes.io/name"
 LABEL_SERVICE: Final = f"{GROUP}/service"
 LABEL_REVISION: Final = f"{GROUP}/revision"
 LABEL_STABLE: Final = f"{GROUP}/stable"
+LABEL_FAILED: Final = f"{GROUP}/failed"
+"""On a ControllerRevision that was rolled back: not chosen again while the spec asks for it."""
 MANAGED_BY: Final = "batchfleet"
 WORKER_NAME: Final = "batchfleet-worker"
 
@@ -66,6 +70,18 @@ ANNOTATION_LIVE_SETTINGS: Final = f"{GROUP}/live-settings"
 
 ANNOTATION_BYPASS: Final = f"{GROUP}/bypass"
 """On a service, with the value "true": lead clients past the sidecars, where the spec allows it."""
+
+ANNOTATION_AUTOMATION: Final = f"{GROUP}/automation"
+"""On a service or its namespace, with the value "paused": no alert action, no autoscaling."""
+
+ANNOTATION_ROLLOUT: Final = f"{GROUP}/rollout"
+"""On a service: "paused" holds a rollout at its step, "promote" takes it to its end."""
+
+ANNOTATION_FAILURE: Final = f"{GROUP}/failure"
+"""On a ControllerRevision that was rolled back: why."""
+
+ANNOTATION_DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
+"""Kubernetes' own, on pods: of too many, those of the least cost go first."""
 
 # Inside the pod. The two container names are API: podTemplate is merged into them by name.
 SIDECAR: Final = "sidecar"
@@ -83,6 +99,9 @@ AVAILABLE: Final = "Available"
 PROGRESSING: Final = "Progressing"
 MODEL_READY: Final = "ModelReady"
 SETTINGS_APPLIED: Final = "SettingsApplied"
+METRICS_AVAILABLE: Final = "MetricsAvailable"
+SCALING_ACTIVE: Final = "ScalingActive"
+REMEDIATION_ACTIVE: Final = "RemediationActive"
 BYPASSED: Final = "Bypassed"
 """Only there while somebody asks for it; the one that is better False."""
 
@@ -99,6 +118,32 @@ SCALED_TO_ZERO: Final = "ScaledToZero"
 PAUSED: Final = "Paused"
 NO_READY_POD: Final = "NoReadyPod"
 BY_ANNOTATION: Final = "ByAnnotation"
+WATCHING: Final = "Watching"
+OBSERVING: Final = "Observing"
+ACTING: Final = "Acting"
+
+# Why the fleet is as large as it is, in ScalingActive and status.scaling.
+SIZED_BY_RATE: Final = "SizedByRate"
+SIZED_BY_SLOTS: Final = "SizedBySlots"
+SIZED_BY_MEMORY: Final = "SizedByMemory"
+STARTING_SIZE: Final = "StartingSize"
+AT_MINIMUM: Final = "AtMinimum"
+AT_MAXIMUM: Final = "AtMaximum"
+SCHEDULED: Final = "Scheduled"
+SCALED_OUT: Final = "ScaledOut"
+HOLDING: Final = "Holding"
+UNMEASURED: Final = "Unmeasured"
+NO_METRICS: Final = "NoMetrics"
+FALLBACK: Final = "Fallback"
+UNKNOWN_TIME_ZONE: Final = "UnknownTimeZone"
+
+# Why there are metrics, or none, in MetricsAvailable; the states of signals.
+METRICS_FOUND: Final = "Found"
+METRICS_MISSING: Final = "Missing"
+METRICS_STALE: Final = "Stale"
+NOT_SCRAPED: Final = "NotScraped"
+PROMETHEUS_ERROR: Final = "PrometheusError"
+NO_PROMETHEUS: Final = "NoPrometheus"
 
 # Reasons that ask for a human.
 INVALID_SPEC: Final = "InvalidSpec"
@@ -114,6 +159,8 @@ SETTINGS_REJECTED: Final = "SettingsRejected"
 API_KEYS_UNUSABLE: Final = "APIKeysUnusable"
 HEADER_UNGUARDED: Final = "HeaderUnguarded"
 BYPASS_NOT_ALLOWED: Final = "BypassNotAllowed"
+ROLLED_BACK: Final = "RolledBack"
+ROLLOUT_PAUSED: Final = "RolloutPaused"
 
 PROBLEMS: Final = frozenset(
     {
@@ -130,6 +177,8 @@ PROBLEMS: Final = frozenset(
         API_KEYS_UNUSABLE,
         HEADER_UNGUARDED,
         BYPASS_NOT_ALLOWED,
+        ROLLED_BACK,
+        ROLLOUT_PAUSED,
     }
 )
 """Reasons whose events are warnings."""

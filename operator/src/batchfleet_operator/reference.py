@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from batchfleet_operator.profiles import NONE, PROFILES
+from batchfleet_operator.remediation.presets import PRESETS
 
 Schema = dict[str, Any]
 
@@ -18,11 +19,12 @@ sentence.
 
 Under `engine`, *unset* means that the flag is not passed and vLLM's own default holds. Which
 changes restart pods: `engine`, `gpu`, `worker`, `access` (but for `trustedHeader.from`),
-`podTemplate` and `drain` make a new revision, which replaces the pods as `rollout` says; everything
-else is applied to running pods.
+`podTemplate`, `drain` and `restart` make a new revision, which replaces the pods as `rollout` says;
+everything else is applied to running pods.
 """
 
 PROFILES_AT = "spec.batching"
+PRESETS_AT = "spec.alertActions[]"
 
 
 def reference(crd: Schema) -> str:
@@ -53,6 +55,8 @@ def _sections(path: str, schema: Schema) -> Iterator[str]:
     yield ""
     if path == PROFILES_AT:
         yield _profiles()
+    if path == PRESETS_AT:
+        yield _presets()
     for name, field in schema["properties"].items():
         inner = field.get("items", field)
         if "properties" in inner:
@@ -71,6 +75,28 @@ def _profiles() -> str:
         target = each.target_inter_token_milliseconds if each.mode == "Adaptive" else "–"
         patience = each.queue_timeout_seconds or "timeoutSeconds"
         rows.append(f"| {name} | `{each.mode}` | {target} | {each.max_queue_length} | {patience} |")
+    return "\n".join(rows) + "\n"
+
+
+def _presets() -> str:
+    """The ready-made rules, and what they do where the spec names no action."""
+    rows = [
+        "The presets:\n",
+        "| preset | the number | broken | minSamples | action |",
+        "|---|---|---|---|---|",
+    ]
+    for name, each in PRESETS.items():
+        bound = f"{'below' if each.below else 'above'} {each.bound:g}"
+        action = f"`{each.action}`"
+        if each.action == "ScaleBatchSize":
+            action += f", {each.percent} %"
+        if each.latency:
+            action += "; more pods, or `Shed`, where more than half of it is waiting"
+        if each.sheds:
+            action += "; `Shed` where the fleet cannot grow"
+        rows.append(
+            f"| `{name}` | {each.number} | {bound} | {each.min_samples or '–'} | {action} |"
+        )
     return "\n".join(rows) + "\n"
 
 

@@ -12,13 +12,17 @@ from pydantic import Field
 
 from batchfleet_operator import names
 from batchfleet_operator.api.access import Access
+from batchfleet_operator.api.alerts import AlertAction, Remediation
+from batchfleet_operator.api.autoscaling import Autoscaling
 from batchfleet_operator.api.batching import Batching
 from batchfleet_operator.api.engine import GPU, Engine
 from batchfleet_operator.api.requests import Requests
+from batchfleet_operator.api.rollout import Restart, Rollout
 from batchfleet_operator.api.schema import (
     MAX_REPLICAS,
     LabelValue,
     Model,
+    Name,
     Opaque,
     Rule,
     Seconds,
@@ -61,28 +65,6 @@ class Merging(Model):
     )
 
 
-class Rollout(Model):
-    """How pods of a new revision replace the old ones."""
-
-    model_config = rules(
-        Rule(
-            "self.maxSurge > 0 || self.maxUnavailable > 0",
-            "rollout.maxSurge and rollout.maxUnavailable are both 0, so no pod could ever be "
-            "replaced: set maxSurge to 1, or maxUnavailable to 1 where there is no spare GPU.",
-        )
-    )
-
-    max_surge: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = Field(
-        default=1, description="How many pods may exist above replicas during a rollout."
-    )
-    max_unavailable: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = Field(
-        default=0, description="How many ready pods below replicas a rollout may go."
-    )
-    progress_deadline_seconds: Annotated[int, Field(ge=30, le=86_400)] = Field(
-        default=1800, description="After how long a pod that is not ready counts as stuck."
-    )
-
-
 class Drain(Model):
     """How a pod leaves."""
 
@@ -93,11 +75,29 @@ class Drain(Model):
     )
 
 
+class PrometheusSource(Model):
+    """Another Prometheus than the operator's, for this service alone."""
+
+    url: Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s]+$")] = Field(
+        description="Its address, such as http://prometheus.team.svc:9090. It never gets the "
+        "operator's own credentials."
+    )
+    credentials_secret_name: Name | None = Field(
+        default=None,
+        description="Secret of this namespace with token, or username and password, and with "
+        "ca.crt, tls.crt and tls.key where they are needed. The operator's configuration must "
+        "allow it to read Secrets.",
+    )
+
+
 class Monitoring(Model):
-    """How Prometheus finds the pods."""
+    """How Prometheus finds the pods, and which one the operator asks."""
 
     labels: Annotated[dict[Word, LabelValue], Field(max_length=16)] | None = Field(
         default=None, description="Labels of the PodMonitor, where that kind is installed."
+    )
+    prometheus: PrometheusSource | None = Field(
+        default=None, description="Unset: the operator's own."
     )
 
 
@@ -155,6 +155,12 @@ class Spec(Model):
             "worker.bypass Allowed would let clients reach the engine without an API key: leave "
             "it out, or use another access.type.",
         ),
+        Rule(
+            "has(self.autoscaling) || !has(self.alertActions) || !self.alertActions.exists(a, "
+            "has(a.action) && a.action.type == 'ScaleOut')",
+            "an action ScaleOut needs autoscaling, which says how far: the operator never writes "
+            "spec.replicas itself.",
+        ),
     )
 
     engine: Engine = Field(description="What serves the model.")
@@ -175,9 +181,27 @@ class Spec(Model):
     access: Access = Field(default=Access(), description="Who may send requests.")
     requests: Requests = Field(default=Requests(), description="Limits of single requests.")
     rollout: Rollout = Field(default=Rollout(), description="How new revisions replace old ones.")
+    restart: Restart | None = Field(
+        default=None, description="Replaces all pods once, as a rollout; images are chosen anew."
+    )
     drain: Drain | None = Field(default=None, description="How a pod leaves.")
     monitoring: Monitoring | None = Field(
         default=None, description="How Prometheus finds the pods."
+    )
+    autoscaling: Autoscaling | None = Field(
+        default=None,
+        description="The operator chooses the number of pods; replicas is then where it starts.",
+    )
+    alert_actions: Annotated[tuple[AlertAction, ...], Field(max_length=16)] | None = Field(
+        default=None,
+        description="Rules: what to do when a number is not as it should be.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
+    )
+    remediation: Remediation = Field(
+        default=Remediation(), description="What holds for all rules of alertActions."
     )
     paused: bool = Field(
         default=False,
@@ -191,6 +215,11 @@ class Spec(Model):
         if self.drain is not None and self.drain.timeout_seconds is not None:
             return self.drain.timeout_seconds
         return self.requests.timeout_seconds
+
+    @property
+    def has_own_prometheus(self) -> bool:
+        """Whether it names another Prometheus than the operator's."""
+        return self.monitoring is not None and self.monitoring.prometheus is not None
 
     @property
     def allows_bypass(self) -> bool:
@@ -215,19 +244,24 @@ class BatchInferenceService(Model):
     uid: str
     generation: int
     bypass: str | None = None  # what the annotation for it says; None: there is none
+    automation: str | None = None  # the annotation that pauses it; "paused", or None
+    rollout: str | None = None  # the annotation for rollouts: "paused", "promote", or None
     spec: Spec
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> Self:
         """From the API server's JSON. Raises pydantic's ``ValidationError``."""
         metadata = raw["metadata"]
+        annotations = metadata.get("annotations") or {}
         return cls.parse(
             {
                 "name": metadata["name"],
                 "namespace": metadata.get("namespace", "default"),
                 "uid": metadata.get("uid", ""),
                 "generation": metadata.get("generation", 1),
-                "bypass": (metadata.get("annotations") or {}).get(names.ANNOTATION_BYPASS),
+                "bypass": annotations.get(names.ANNOTATION_BYPASS),
+                "automation": annotations.get(names.ANNOTATION_AUTOMATION),
+                "rollout": annotations.get(names.ANNOTATION_ROLLOUT),
                 "spec": raw.get("spec", {}),
             }
         )
