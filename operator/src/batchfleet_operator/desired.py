@@ -44,14 +44,27 @@ def _child(
 
 
 def controller_revision(
-    owner: BatchInferenceService, number: int, data: Object, *, stable: bool
+    owner: BatchInferenceService,
+    number: int,
+    data: Object,
+    *,
+    stable: bool,
+    failure: str | None = None,
 ) -> Object:
-    """What a revision was cut from and rendered to; ``data`` never changes once written."""
+    """What a revision was cut from and rendered to; ``data`` never changes once written.
+
+    ``failure``: why it was rolled back.
+    """
     labels = names.revision_labels(owner.name, number)
     if stable:
         labels[names.LABEL_STABLE] = "true"
+    if failure is not None:
+        labels[names.LABEL_FAILED] = "true"
     name = names.revision_name(owner.name, number)
-    return _child(owner, names.CONTROLLER_REVISION, name, labels, revision=number, data=data)
+    made = _child(owner, names.CONTROLLER_REVISION, name, labels, revision=number, data=data)
+    if failure is not None:
+        made["metadata"]["annotations"] = {names.ANNOTATION_FAILURE: failure}
+    return made
 
 
 def live_settings(owner: BatchInferenceService, number: int, live: LiveSettings) -> Object:
@@ -144,11 +157,19 @@ def _only_from(peers: Sequence[Object], rule: Object) -> list[Object]:
     return [rule | {"from": list(peers)}] if peers else []
 
 
+def _copied(pod_label: str, label: str) -> Object:
+    """A relabeling: the pod's label as a label of all its series, under a short name."""
+    meta = "__meta_kubernetes_pod_label_" + "".join(c if c.isalnum() else "_" for c in pod_label)
+    return {"sourceLabels": [meta], "targetLabel": label}
+
+
 def pod_monitor(owner: BatchInferenceService, config: Config) -> Object:
     """One scrape target per pod: the sidecar's metrics with the engine's behind them."""
     monitoring = owner.spec.monitoring
     chosen = (monitoring.labels if monitoring else None) or {}
     labels = config.monitoring.labels | chosen | names.service_labels(owner.name)
+    seconds = config.monitoring.scrape_interval_seconds
+    interval = {} if seconds is None else {"interval": f"{seconds}s"}
     return _child(
         owner,
         names.POD_MONITOR,
@@ -156,7 +177,17 @@ def pod_monitor(owner: BatchInferenceService, config: Config) -> Object:
         labels,
         spec={
             "selector": {"matchLabels": names.pod_selector(owner.name)},
-            "podTargetLabels": [names.LABEL_SERVICE, names.LABEL_REVISION],
-            "podMetricsEndpoints": [{"port": "admin", "path": "/metrics"}],
+            "podMetricsEndpoints": [
+                {
+                    "port": "admin",
+                    "path": "/metrics",
+                    **interval,
+                    # Every query, rule and picture tells series apart by these two.
+                    "relabelings": [
+                        _copied(names.LABEL_SERVICE, "service"),
+                        _copied(names.LABEL_REVISION, "revision"),
+                    ],
+                }
+            ],
         },
     )

@@ -1,0 +1,1 @@
+"""What Prometheus says of each service: the queries, the client, the tick, and ``Signals``."""
