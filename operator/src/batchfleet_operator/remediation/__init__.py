@@ -1,0 +1,2 @@
+"""What is done when a number is out of bounds, and what keeps it from being done:
+``alerts.judge``."""
