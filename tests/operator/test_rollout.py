@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchfleet_operator.rollout import Share, step
+from batchfleet_operator.rollouts.shares import Share, step
 
 
 @st.composite

@@ -15,7 +15,10 @@ from typing import Any
 
 from batchfleet_operator import names
 from batchfleet_operator.decision import Object, Observed, Ref, WorkerState
-from batchfleet_operator.problems import Problem, pod_problem, refusal
+from batchfleet_operator.problems import Problem, failed_starts, pod_problem, refusal
+
+REPLICA_SET = re.compile(r"[0-9]+-[^-]+")
+"""What follows the service's name in that of a ReplicaSet: the revision, and a hash."""
 
 STORED_KINDS = frozenset(kind.kind for kind in (*names.CHILD_KINDS, *names.OPTIONAL_KINDS))
 
@@ -29,10 +32,13 @@ class Pod:
     revision: int
     ready: bool
     leaving: bool
+    created: datetime
     waiting_since: datetime  # since when it is not ready (or exists, where it never was)
     live_hash: str | None  # what its annotation last made the kubelet refresh
     problem: Problem | None
     state: WorkerState | None  # what its sidecar says; None: no answer
+    failed_starts: int = 0  # how often a container of it ended, or the pod as a whole
+    marked: bool = False  # to go first, of too many
 
     @property
     def ref(self) -> Ref:
@@ -47,21 +53,24 @@ class Fleet:
     uid: str
     objects: Sequence[Object]
     pods: Sequence[Pod]
+    afresh: bool = True  # their sidecars were asked just now
 
     @classmethod
     def of(cls, service: str, uid: str, observed: Observed) -> Fleet:
         """Sorts what was observed; pods that another service's Deployment made are not ours."""
         children = [each for each in observed.objects if each["kind"] in STORED_KINDS]
-        made_by = re.compile(rf"{re.escape(service)}-[0-9]+-[^-]+$")
+        ours = f"{service}-"
         pods = [
             _pod(each, observed)
             for each in observed.objects
             if each["kind"] == names.POD.kind
             and _label(each, names.LABEL_SERVICE) == service
             and (_label(each, names.LABEL_REVISION) or "").isdigit()
-            and made_by.match(_controller(each).get("name", ""))
+            and (maker := _controller(each).get("name", "")).startswith(ours)
+            and REPLICA_SET.fullmatch(maker, len(ours))
         ]
-        return cls(service, uid, children, sorted(pods, key=lambda pod: pod.name))
+        by_name = sorted(pods, key=lambda pod: pod.name)
+        return cls(service, uid, children, by_name, observed.afresh)
 
     @cached_property
     def owned(self) -> dict[tuple[str, str], Object]:
@@ -85,6 +94,24 @@ class Fleet:
     def controller_revisions(self) -> dict[int, Object]:
         """Our ControllerRevisions by number."""
         return self._by_revision(names.CONTROLLER_REVISION.kind)
+
+    @cached_property
+    def stable(self) -> int | None:
+        """The revision that is labelled as the last one that all replicas were ready with."""
+        return max(self._labelled(names.LABEL_STABLE), default=None)
+
+    @cached_property
+    def failures(self) -> dict[int, str]:
+        """Revisions that were rolled back while the spec asked for them, with why."""
+        found = {}
+        for number in self._labelled(names.LABEL_FAILED):
+            annotations = self.controller_revisions[number]["metadata"].get("annotations", {})
+            found[number] = annotations.get(names.ANNOTATION_FAILURE, "it is labelled so")
+        return found
+
+    def _labelled(self, label: str) -> list[int]:
+        revisions = self.controller_revisions.items()
+        return [number for number, each in revisions if _label(each, label) is not None]
 
     def _by_revision(self, kind: str) -> dict[int, Object]:
         found = [each for (its_kind, _), each in self.owned.items() if its_kind == kind]
@@ -127,6 +154,7 @@ def _pod(raw: Object, observed: Observed) -> Pod:
     ready = conditions.get("Ready", {})
     since = ready.get("lastTransitionTime") or metadata["creationTimestamp"]
     uid = metadata.get("uid", "")
+    annotations = metadata.get("annotations", {})
     return Pod(
         name=metadata["name"],
         uid=uid,
@@ -134,10 +162,13 @@ def _pod(raw: Object, observed: Observed) -> Pod:
         ready=ready.get("status") == "True",
         leaving="deletionTimestamp" in metadata
         or raw.get("status", {}).get("phase") in ("Succeeded", "Failed"),
+        created=parse_time(metadata["creationTimestamp"]),
         waiting_since=parse_time(since),
-        live_hash=metadata.get("annotations", {}).get(names.ANNOTATION_LIVE_SETTINGS),
+        live_hash=annotations.get(names.ANNOTATION_LIVE_SETTINGS),
         problem=pod_problem(raw),
         state=observed.workers.get(uid),
+        failed_starts=failed_starts(raw),
+        marked=str(annotations.get(names.ANNOTATION_DELETION_COST, "")).startswith("-"),
     )
 
 

@@ -48,6 +48,22 @@ def pod_problem(pod: Object) -> Problem | None:
     return None
 
 
+def failed_starts(pod: Object) -> int:
+    """How often the container that ended most often has ended, the pod as a whole included.
+
+    Of a pod that is being deleted only restarts count: its containers end because they shall.
+    """
+    status = pod.get("status", {})
+    leaving = "deletionTimestamp" in pod["metadata"]
+    counts = [int(status.get("phase") == "Failed")]
+    for container in _containers(status):
+        state = container.get("state", {})
+        backing_off = state.get("waiting", {}).get("reason") == "CrashLoopBackOff"
+        down = backing_off or state.get("terminated", {}).get("exitCode", 0) != 0
+        counts.append(container.get("restartCount", 0) + int(down and not leaving))
+    return max(counts)
+
+
 def refusal(deployment: Object) -> Problem | None:
     """Why the pods of ``deployment`` are refused by the API server: a quota, an admission rule."""
     for condition in deployment.get("status", {}).get("conditions", []):

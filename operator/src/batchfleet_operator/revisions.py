@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from batchfleet_operator import desired, engine, names, pod
 from batchfleet_operator.api import GPU, Engine
 from batchfleet_operator.api.access import Access
+from batchfleet_operator.api.rollout import Restart
 from batchfleet_operator.api.schema import Model
 from batchfleet_operator.api.service import BatchInferenceService, Drain, PodTemplate, Spec
 from batchfleet_operator.api.worker import Worker
@@ -27,6 +28,9 @@ from batchfleet_operator.problems import Problem
 
 HISTORY = 5
 """Revisions kept, so that going back to one of them uses it again, images included."""
+
+PROMOTE = "promote"
+"""What the annotation for rollouts says to have the revision asked for, whatever is said of it."""
 
 RETRY_REFUSED = timedelta(minutes=5)
 """After this a refused revision is tried again: quotas and admission rules change."""
@@ -41,6 +45,7 @@ class Inputs(Model):
     access: Access | None = None  # only what pods depend on: Access.of_pods
     pod_template: PodTemplate | None = None
     drain: Drain | None = None
+    restart: Restart | None = None
 
     def normal(self) -> Object:
         """As stored and compared: unset and empty parts are left out."""
@@ -115,6 +120,7 @@ class Choice:
     trial: Object | None = None  # a Deployment to dry-run before a revision is cut
     problem: Problem | None = None
     again: timedelta | None = None  # when to look again
+    failed: int | None = None  # the one asked for, where it was rolled back
 
 
 def inputs(spec: Spec) -> Object:
@@ -126,6 +132,7 @@ def inputs(spec: Spec) -> Object:
         access=spec.access.of_pods,
         pod_template=spec.pod_template,
         drain=spec.drain,
+        restart=spec.restart,
     ).normal()
 
 
@@ -155,7 +162,8 @@ def choose(
     last_wanted: str | None,
     now: datetime,
 ) -> Choice:
-    """The revision to run: a stored one with equal inputs, else a new one that passed its trial.
+    """The revision to run: a stored one with equal inputs, else a new one that passed its trial;
+    in place of one that was rolled back, the stable one.
 
     ``last_wanted`` is the name of the revision that the status speaks of: what goes on running
     while the one asked for is tried or refused.
@@ -168,7 +176,14 @@ def choose(
         if revision.serves(wanted, service.spec)
         and fleet.foreign.isdisjoint(_names_of(service.name, number))
     ]
-    if equal:
+    stable = fleet.stable
+    promoted = service.rollout == PROMOTE
+    fit = [each for each in equal if promoted or each.number not in fleet.failures]
+    if fit:
+        return Choice(fit[-1], as_asked=True)
+    if equal and stable is not None and stable != equal[-1].number:
+        return _rolled_back(service, fleet, equal[-1], revisions[stable])
+    if equal:  # nothing to go back to
         return Choice(equal[-1], as_asked=True)
 
     running = _running(service.name, fleet, revisions, last_wanted)
@@ -192,21 +207,31 @@ def choose(
     )
 
 
-def kept(fleet: Fleet, target: Revision | None) -> set[int]:
+def _rolled_back(
+    service: BatchInferenceService, fleet: Fleet, failed: Revision, stable: Revision
+) -> Choice:
+    """The stable revision, in place of one that failed while the spec was as it is now."""
+    why = fleet.failures[failed.number]
+    said = (
+        f"{_name(service.name, failed.number)} is rolled back to "
+        f"{_name(service.name, stable.number)}: {why}; change the spec, or restart.id to try the "
+        f"same again, or set the annotation {names.ANNOTATION_ROLLOUT}: {PROMOTE} to have it anyway"
+    )
+    problem = Problem(names.ROLLED_BACK, said)
+    return Choice(stable, as_asked=False, problem=problem, failed=failed.number)
+
+
+def kept(fleet: Fleet, choice: Choice) -> set[int]:
     """Numbers of the stored revisions that stay: in use, stable, or among the newest."""
     numbers = fleet.controller_revisions.keys()
-    used = {number for number in numbers if number in fleet.deployments or is_stable(fleet, number)}
+    used = {number for number in numbers if number in fleet.deployments or number == fleet.stable}
     used |= {each.revision for each in fleet.pods} & numbers
-    if target is not None:
-        used |= {target.number} & numbers
+    if choice.target is not None:
+        used |= {choice.target.number} & numbers
+    if choice.failed is not None:
+        used |= {choice.failed}  # or it would be cut anew, and fail anew
     spare = sorted(numbers - used, reverse=True)
     return used | set(spare[: max(HISTORY - len(used), 0)])
-
-
-def is_stable(fleet: Fleet, number: int) -> bool:
-    """Whether a revision carries the label of the last one that all replicas were ready with."""
-    raw = fleet.controller_revisions.get(number)
-    return raw is not None and names.LABEL_STABLE in raw["metadata"].get("labels", {})
 
 
 def _normal(raw: Object) -> Object:
@@ -254,9 +279,10 @@ def _running(
 ) -> Revision | None:
     """What to go on with: the last one wanted, else the stable one, else the newest deployed."""
     by_name = {_name(service, number): revision for number, revision in revisions.items()}
-    if last_wanted in by_name:
-        return by_name[last_wanted]
-    stable = [each for number, each in revisions.items() if is_stable(fleet, number)]
+    last = by_name.get(last_wanted or "")
+    if last is not None and last.number not in fleet.failures:
+        return last
+    stable = [each for number, each in revisions.items() if number == fleet.stable]
     deployed = [each for number, each in revisions.items() if number in fleet.deployments]
     return next(reversed(stable or deployed), None)
 

@@ -2,7 +2,8 @@
 
 The only way to know that live settings have reached a process, and not just its file.  A pod
 that has confirmed the settings it should have, and has its API keys, is not asked again, so a
-settled fleet costs nothing; any other is asked each time its service is looked at.
+settled fleet costs nothing; any other is asked each time its service is looked at.  So is a pod
+that leaves, for as long as it may: what it says last is the account of its requests.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import aiohttp
@@ -27,10 +29,13 @@ ASKED_AT_ONCE = 64
 
 
 class Workers:
-    """Asks sidecars, and remembers those that have confirmed."""
+    """Asks sidecars, and remembers those that have confirmed.  ``now`` is UTC."""
 
-    def __init__(self, port: int = names.PORT_ADMIN) -> None:
+    def __init__(
+        self, port: int = names.PORT_ADMIN, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._port = port
+        self._now = now
         self._confirmed: dict[str, WorkerState] = {}  # by pod UID
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
@@ -44,21 +49,26 @@ class Workers:
         await self._session.close()
 
     async def states(
-        self, pods: Iterable[Object], wanted: Mapping[str, str]
+        self,
+        pods: Iterable[Object],
+        wanted: Mapping[str, str],
+        *,
+        afresh: bool = False,
     ) -> dict[str, WorkerState]:
         """The states of the pods that answer, by UID.
 
         ``wanted``: by revision (the pods' label), the hash of the settings that it should run.
+        ``afresh``: ask pods that have confirmed too; how loaded they are changes all the time.
         """
         found: dict[str, WorkerState] = {}
         asked: list[Object] = []
         for pod in pods:
             uid = pod["metadata"]["uid"]
             settings = wanted.get(pod["metadata"]["labels"].get(names.LABEL_REVISION, ""))
-            confirmed = self._confirmed.get(uid)
+            confirmed = None if afresh or _leaves(pod) else self._confirmed.get(uid)
             if confirmed and confirmed.settings_hash == settings and not confirmed.access_error:
                 found[uid] = confirmed
-            elif _can_answer(pod):
+            elif _can_answer(pod, self._now()):
                 asked.append(pod)
         for pod, state in zip(asked, await asyncio.gather(*map(self._ask, asked)), strict=True):
             if state is not None:
@@ -95,10 +105,16 @@ def wanted_settings(objects: Iterable[Object]) -> dict[str, str]:
     return wanted
 
 
-def _can_answer(pod: Object) -> bool:
-    """Whether the pod's sidecar has been started, and is not on its way out."""
-    if "deletionTimestamp" in pod["metadata"] or not pod.get("status", {}).get("podIP"):
+def _leaves(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def _can_answer(pod: Object, now: datetime) -> bool:
+    """Whether the pod's sidecar has been started, and its time is not over."""
+    if not pod.get("status", {}).get("podIP"):
         return False
+    if _leaves(pod) and now > datetime.fromisoformat(pod["metadata"]["deletionTimestamp"]):
+        return False  # its node is gone, or it would be; that time includes its grace
     return any(
         container["name"] == names.SIDECAR and container.get("started")
         for container in pod["status"].get("initContainerStatuses", ())
@@ -106,11 +122,14 @@ def _can_answer(pod: Object) -> bool:
 
 
 def _state(answer: Mapping[str, Any]) -> WorkerState:
-    settings = answer["settings"]
+    settings, drain = answer["settings"], answer.get("drain", {})
     return WorkerState(
         settings_hash=settings["hash"],
         settings_error=settings["error"],
         draining=answer["draining"],
         in_flight=answer["inFlight"],
         access_error=answer.get("access", {}).get("error"),
+        drained=drain.get("drained", 0),
+        handed_back=drain.get("handedBack", 0),
+        aborted=drain.get("aborted", 0),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -92,6 +93,32 @@ async def test_a_pod_without_its_keys_is_asked_again_until_it_has_them(sidecar: 
         assert await workers.states([pod()], {"1": "cafe"}) == {"u1": CONFIRMED}
         assert await workers.states([pod()], {"1": "cafe"}) == {"u1": CONFIRMED}
         assert sidecar.asked == 3
+
+
+LEAVES = "2026-01-01T00:05:30Z"  # the deletion's time and its grace
+
+
+async def test_a_leaving_pod_is_asked_each_time_until_its_time_is_over(sidecar: Sidecar) -> None:
+    drain = {"drained": 4, "handedBack": 2, "aborted": 1}
+    sidecar.answer = STATE | {"draining": True, "drain": drain}
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    async with Workers(sidecar.port, lambda: now) as workers:
+        for asked in (1, 2):
+            (state,) = (await workers.states([pod(deletionTimestamp=LEAVES)], {})).values()
+            assert (state.drained, state.handed_back, state.aborted) == (4, 2, 1)
+            assert sidecar.asked == asked
+        now += timedelta(seconds=331)
+        assert await workers.states([pod(deletionTimestamp=LEAVES)], {}) == {}
+        assert sidecar.asked == 2
+
+
+async def test_how_loaded_a_pod_is_can_be_asked_afresh(sidecar: Sidecar) -> None:
+    async with Workers(sidecar.port) as workers:
+        await workers.states([pod()], {"1": "cafe"})
+        sidecar.answer = STATE | {"inFlight": 9}
+        (state,) = (await workers.states([pod()], {"1": "cafe"}, afresh=True)).values()
+        assert state.in_flight == 9
+        assert sidecar.asked == 2
 
 
 async def test_pods_that_cannot_answer_are_not_asked(sidecar: Sidecar) -> None:
