@@ -22,6 +22,7 @@ from batchfleet_operator.decision import (
     WorkerState,
     fingerprint,
 )
+from batchfleet_operator.metering.signals import Watched
 from batchfleet_operator.plan import plan
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,13 +51,17 @@ class SimulatedCluster:
     running: dict[str, str | None] = field(default_factory=dict)  # pod UID → settings hash
     events: list[Event] = field(default_factory=list)
     verdict: Verdict | None = None
+    load: dict[str, int] = field(default_factory=dict)  # pod UID → requests in flight
     made: int = 0
+    watched: Watched | None = None  # what Prometheus said
+    namespace: dict[str, str] = field(default_factory=dict)  # annotations
+    drops: str | None = None  # a field of the status that an older CRD does not know
 
     def observe(self) -> Observed:
         """What the shell would gather."""
         ready = {p["metadata"]["uid"] for p in self.pods.values() if is_ready(p)}
         states = {
-            uid: WorkerState(settings, None, draining=False, in_flight=0)
+            uid: WorkerState(settings, None, draining=False, in_flight=self.load.get(uid, 0))
             for uid, settings in self.running.items()
             if uid in ready
         }
@@ -65,6 +70,9 @@ class SimulatedCluster:
             workers=states,
             kinds=frozenset({names.POD_MONITOR.kind}),
             verdict=self.verdict,
+            watched=self.watched,
+            namespace=self.namespace,
+            pruned=f"status.{self.drops}" if self.drops else None,
         )
 
     def plan(self) -> Plan:
@@ -85,9 +93,14 @@ class SimulatedCluster:
             pod["metadata"].setdefault("annotations", {}).update(patch.annotations)
             self.running[patch.pod.uid] = self._settings(pod)  # the kubelet looks again
         for gone in made.delete:
+            if gone.kind == names.POD.kind:
+                assert self.pods[gone.name]["metadata"]["uid"] == gone.uid
+                self.pods[gone.name]["metadata"]["deletionTimestamp"] = self.now.isoformat()
+                continue
             assert self.children[gone.kind, gone.name]["metadata"]["uid"] == gone.uid
             del self.children[gone.kind, gone.name]
-        self.parent["status"] = copy.deepcopy(made.status)
+        kept = {name: each for name, each in made.status.items() if name != self.drops}
+        self.parent["status"] = copy.deepcopy(kept)
         self.events += made.events
         return made
 
@@ -118,7 +131,7 @@ class SimulatedCluster:
             for _ in range(deployment["spec"]["replicas"] - len(mine)):
                 self._create_pod(name, deployment)
             surplus = len(mine) - deployment["spec"]["replicas"]
-            for pod in sorted(mine, key=is_ready)[: max(surplus, 0)]:  # unready ones first
+            for pod in sorted(mine, key=_stays)[: max(surplus, 0)]:
                 pod["metadata"]["deletionTimestamp"] = self.now.isoformat()
 
     def _create_pod(self, owner: str, deployment: Object) -> None:
@@ -190,6 +203,12 @@ class SimulatedCluster:
             if before == (self.children, self.pods, self.parent.get("status")):
                 return
         raise AssertionError(f"not settled after {rounds} rounds")
+
+
+def _stays(pod: Object) -> tuple[bool, int]:
+    """What a ReplicaSet keeps: ready pods, and of these the ones that cost more to delete."""
+    annotations = pod["metadata"].get("annotations", {})
+    return is_ready(pod), int(annotations.get(names.ANNOTATION_DELETION_COST, "0"))
 
 
 def is_ready(pod: Object) -> bool:

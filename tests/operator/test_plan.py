@@ -80,7 +80,7 @@ CHANGES = st.fixed_dictionaries(
         "rollout": st.sampled_from(
             [
                 {"maxSurge": 1, "maxUnavailable": 0},
-                {"maxSurge": 0, "maxUnavailable": 1},
+                {"maxSurge": 0, "maxUnavailable": 1, "allowDowntime": True},
                 {"maxSurge": 2, "maxUnavailable": 2},
             ]
         ),
@@ -303,7 +303,7 @@ def test_a_rollout_never_serves_with_less_than_before() -> None:
 def test_a_broken_new_revision_leaves_the_old_one_serving() -> None:
     cluster = SimulatedCluster(service(replicas=2))
     cluster.settle()
-    cluster.change(engine=engine(extraArgs=["--bad"]))
+    cluster.change(engine=engine(extraArgs=["--bad"]), rollout={"autoRollback": False})
     for _ in range(10):
         cluster.reconcile()
         cluster.controllers()
@@ -441,12 +441,12 @@ def test_a_service_on_its_way_out_is_left_to_the_garbage_collector() -> None:
 def test_a_spec_of_a_newer_crd_is_told_of_and_changes_nothing() -> None:
     cluster = SimulatedCluster(service())
     cluster.settle()
-    cluster.change(autoscaling={"maxReplicas": 3})
+    cluster.change(ofTomorrow={"maxReplicas": 3})
     made = cluster.plan()
     assert [*made.apply, *made.delete, *made.patch] == []
     told = {each["type"]: each for each in made.status["conditions"]}
     assert told["Ready"]["reason"] == names.INVALID_SPEC
-    assert "spec.autoscaling" in told["Ready"]["message"]
+    assert "spec.ofTomorrow" in told["Ready"]["message"]
     assert told["Available"]["status"] == "True"
 
 

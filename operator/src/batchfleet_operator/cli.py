@@ -1,4 +1,4 @@
-"""The command line: ``run`` the operator, or ask what it would do (``plan``).
+"""The command line: ``run`` the operator, ask what it would do (``plan``), or replay a trace.
 
 ``plan`` is a support tool and a way to learn.  From files it needs no cluster and writes nothing;
 ``plan --all`` asks a cluster, by dry runs only, what an operator of this version and configuration
@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 from batchfleet_operator import documents
 from batchfleet_operator.decision import plan_as_yaml
 from batchfleet_operator.plan import plan
+from batchfleet_operator.simulate import command as simulate
+from batchfleet_operator.simulate import options as simulate_options
 
 PROGRAM = "batchfleet-operator"
 VERSION = version(PROGRAM)
@@ -51,6 +53,12 @@ observed.yaml says what the cluster has, all of it optional:
   objects: [...]                   # children and pods, as kubectl get -o yaml prints them
   workers: {POD-UID: {settings_hash: ..., settings_error: ..., draining: false, in_flight: 0}}
   kinds: [PodMonitor]              # optional kinds that the cluster serves
+  namespace: {batchfleet.io/automation: paused}   # annotations of the service's namespace
+  watched:                         # what Prometheus said, oldest first; left out: none is asked
+    since: 2026-01-01T00:00:00Z
+    signals: [{at: 2026-01-01T00:10:00Z, offered_per_second: 2.5, in_flight: 12, queued: 0}]
+    readings: {slow-tokens: [{at: 2026-01-01T00:10:00Z, value: 0.09, samples: 400}]}
+  afresh: true                     # false: some of workers may be old
   verdict: {fingerprint: ..., message: ...}   # what a dry run of the plan's dry_run said
 
 Or ask the cluster of $KUBECONFIG what this version and configuration would change in it. Only
@@ -92,6 +100,7 @@ def _run(options: argparse.Namespace) -> int:
         identity=os.environ.get("POD_NAME") or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
         health_port=options.health_port,
         metrics_port=options.metrics_port,
+        webhook_port=options.webhook_port,
     )
     log.info("version %s, for %s", VERSION, ", ".join(chosen.namespaces) or "all namespaces")
     ended_by: list[BaseException] = []
@@ -166,6 +175,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--health-port", type=int, default=8081, help="GET /healthz (default: 8081)")
     run.add_argument("--metrics-port", type=int, default=8082, help="GET /metrics (default: 8082)")
     run.add_argument(
+        "--webhook-port",
+        type=int,
+        metavar="PORT",
+        help="POST /alerts makes it ask Prometheus at once (default: nothing listens)",
+    )
+    run.add_argument(
         "--log-level",
         choices=["DEBUG", "INFO", "WARNING", "ERROR"],
         default="INFO",
@@ -178,6 +193,15 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--observed", type=Path, metavar="FILE", help="what the cluster has, as YAML")
     plan.add_argument("--all", action="store_true", help="ask the cluster about all its services")
     plan.set_defaults(command=_plan)
+
+    simulate.add(
+        commands.add_parser(
+            "simulate",
+            help="replay request traces against autoscaling policies",
+            description=simulate_options.description(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     return parser
 
 

@@ -15,9 +15,10 @@ from batchfleet_operator import engine, profiles
 from batchfleet_operator.api import Engine, Spec
 from batchfleet_operator.api.requests import RateLimit
 from batchfleet_operator.api.service import BATCH_HEADROOM
+from batchfleet_operator.api.status import Automatic
 from batchfleet_operator.decision import Object
 
-Source = Literal["MaxBatchSize", "MaxNumSeqs", "Clamped", "EngineDefault"]
+Source = Literal["MaxBatchSize", "MaxNumSeqs", "Clamped", "EngineDefault", "AlertAction"]
 
 SHARE_DIGITS = 6
 """Of a rate: the shares of all pods add up to the limit within a millionth."""
@@ -38,16 +39,21 @@ class LiveSettings:
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
-def settings(spec: Spec, running: Engine | None, ready_pods: int) -> LiveSettings:
+def settings(
+    spec: Spec, running: Engine | None, ready_pods: int, automatic: Automatic | None = None
+) -> LiveSettings:
     """What ``spec`` asks for, within what the ``running`` engine can do (``None``: not known).
 
     During a rollout that raises ``maxNumSeqs``, pods of the old revision keep their own ceiling.
-    Rate limits are of the service: each of ``ready_pods`` enforces its share.
+    Rate limits are of the service: each of ``ready_pods`` enforces its share.  What alert actions
+    have set (``automatic``) holds in place of the spec's own.
     """
     batch = None if running is None else engine.batch_size(running)
     size, source = _limit(spec.batching.max_batch_size, batch)
+    if automatic is not None and automatic.max_batch_size is not None:
+        size, source = _limit(automatic.max_batch_size, batch)[0], "AlertAction"
     content = {
-        "batching": _batching(spec, size),
+        "batching": _batching(spec, size, automatic),
         "merging": _said(
             mode=spec.merging.mode,
             cacheTTLSeconds=spec.merging.cache_ttl_seconds,
@@ -69,14 +75,15 @@ def settings(spec: Spec, running: Engine | None, ready_pods: int) -> LiveSetting
     )
 
 
-def _batching(spec: Spec, size: int | None) -> Object:
+def _batching(spec: Spec, size: int | None, automatic: Automatic | None) -> Object:
     profile = profiles.of(spec)
+    queue = None if automatic is None else automatic.max_queue_length
     adaptive = profile.mode == "Adaptive"
     return _said(
         mode=profile.mode if adaptive else None,
         maxBatchSize=size,
         maxWaitMilliseconds=profile.max_wait_milliseconds,
-        maxQueueLength=profile.max_queue_length,
+        maxQueueLength=profile.max_queue_length if queue is None else queue,
         targetInterTokenMilliseconds=profile.target_inter_token_milliseconds if adaptive else None,
         modelLimits=[each.as_json() for each in spec.batching.model_limits or ()],
     )

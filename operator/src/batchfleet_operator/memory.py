@@ -6,9 +6,11 @@ anything, and does the status already say this?
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from batchfleet_operator.decision import Object, Ref, Verdict, fingerprint
+from batchfleet_operator.decision import Object, Ref, Verdict
+from batchfleet_operator.rollouts.leaving import Last
 
 Mark = tuple[object, ...]
 
@@ -21,22 +23,22 @@ class Memory:
     verdict: Verdict | None = None
     taken: dict[Ref, Object] = field(default_factory=dict)  # names of children that others hold
     pods: frozenset[str] = frozenset()  # UIDs at the last look
-    _applied: dict[Ref, tuple[str, Mark]] = field(default_factory=dict)
-    _status: tuple[Object, Object] | None = None  # what we wrote, and what the server kept
+    leaving: Mapping[str, Last] = field(default_factory=dict)  # pods on their way out, by UID
+    namespace: Mapping[str, str] = field(default_factory=dict)  # its annotations, when last asked
+    shown: tuple[Object, Mapping[str, float]] | None = None  # as metrics: status and demand
+    _applied: dict[Ref, tuple[Mark, Object]] = field(default_factory=dict)
+    _status: tuple[Object, Object] | None = None  # what we wrote, where the server kept less
 
     def applied(self, wanted: Object, live: Object) -> None:
         """Note that ``wanted`` was applied, and what it made of the object."""
-        self._applied[ref(wanted)] = (fingerprint(wanted), _mark(live))
+        self._applied[ref(wanted)] = (_mark(live), wanted)
 
     def settled(self, wanted: Object, live: Object | None) -> bool:
         """Whether applying ``wanted`` would, as far as we know, change nothing."""
-        return live is not None and self._applied.get(ref(wanted)) == (
-            fingerprint(wanted),
-            _mark(live),
-        )
+        return live is not None and self._applied.get(ref(wanted)) == (_mark(live), wanted)
 
     def status_written(self, wanted: Object, kept: Object) -> None:
-        self._status = (wanted, kept)
+        self._status = None if wanted == kept else (wanted, kept)
 
     def status_is(self, wanted: Object, said: Object) -> bool:
         """Whether the service says what we want it to, or all of it that its CRD can hold."""

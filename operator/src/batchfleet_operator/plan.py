@@ -11,15 +11,19 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from batchfleet_operator import bypass, desired, guard, names, revisions, rollout, status
+from batchfleet_operator import bypass, control, desired, guard, names, revisions, status
 from batchfleet_operator.api.service import BatchInferenceService
 from batchfleet_operator.bypass import Bypass
 from batchfleet_operator.conditions import Said, conditions, transitions
 from batchfleet_operator.config import Config
+from batchfleet_operator.control import Control
 from batchfleet_operator.decision import Event, Object, Observed, Plan, PodPatch, Ref
 from batchfleet_operator.live import LiveSettings, settings
 from batchfleet_operator.observed import Fleet, parse_time
 from batchfleet_operator.revisions import Choice
+from batchfleet_operator.rollouts import rollout
+from batchfleet_operator.rollouts.rollout import Split
+from batchfleet_operator.rollouts.stages import Orders
 from batchfleet_operator.situation import Situation
 
 FASTEST_LOOK_SECONDS = 1.0
@@ -41,9 +45,18 @@ def plan(service: Object, observed: Observed, config: Config, now: datetime) -> 
 
     fleet = Fleet.of(wanted.name, wanted.uid, observed)
     choice = revisions.choose(wanted, fleet, config, observed.verdict, before.get("revision"), now)
-    live = _live_settings(wanted, fleet, choice)
+    automation = control.decide(wanted, service, fleet, choice, observed, config, now)
+    orders = Orders(
+        monitored=bool(config.monitoring.prometheus.url or wanted.spec.has_own_prometheus),
+        watched=observed.watched,
+        roll_back=automation.roll_back,
+        pause=automation.pause_rollout,
+    )
+    last = rollout.remembered(before)
+    split = rollout.split(wanted, fleet, choice, last, automation.total, now, orders)
+    live = _live_settings(wanted, fleet, choice, automation)
     way = bypass.of(wanted, fleet, revisions.known(fleet))
-    objects = _children(wanted, fleet, choice, live, way, config, observed.kinds)
+    objects = _children(wanted, fleet, choice, split, live, way, config, observed.kinds)
     conflicts = [key for key in map(_key, objects) if key in fleet.foreign]
     situation = Situation(
         wanted,
@@ -53,6 +66,8 @@ def plan(service: Object, observed: Observed, config: Config, now: datetime) -> 
         conflicts,
         observed.pruned,
         now,
+        automation,
+        split,
         bypass=way.said,
         guarded=config.network_policy.enabled,
     )
@@ -62,16 +77,23 @@ def plan(service: Object, observed: Observed, config: Config, now: datetime) -> 
         return Plan(status=after, events=transitions(before, after), again_in_seconds=again)
 
     stable = status.stable_revision(situation)
-    stored = _revisions(wanted, fleet, choice, stable)
+    stored = _revisions(wanted, fleet, choice, stable, split)
     apply = [each for each in [*stored, *objects] if _key(each) not in fleet.foreign]
     return Plan(
         dry_run=choice.trial,
         apply=apply,
-        patch=_refresh(fleet, live),
-        delete=_leftovers(fleet, apply),
+        ask_afresh=split.ask_afresh,
+        patch=[*_refresh(fleet, live), *split.patches],
+        delete=[*_leftovers(fleet, apply), *automation.restart],
         status=after,
-        events=[*_cut(wanted, choice), *transitions(before, after)],
+        events=[
+            *_cut(wanted, choice),
+            *automation.events,
+            *split.events,
+            *transitions(before, after),
+        ],
         again_in_seconds=again,
+        demand=automation.as_demand(),
     )
 
 
@@ -80,14 +102,14 @@ def _key(thing: Object) -> tuple[str, str]:
 
 
 def _live_settings(
-    service: BatchInferenceService, fleet: Fleet, choice: Choice
+    service: BatchInferenceService, fleet: Fleet, choice: Choice, automation: Control
 ) -> dict[int, LiveSettings]:
     """Settings of every revision that has a Deployment or will have one."""
     running = {n: each for n, each in revisions.known(fleet).items() if n in fleet.deployments}
     if choice.target is not None:
         running[choice.target.number] = choice.target
     return {
-        number: settings(service.spec, each.engine, len(fleet.ready))
+        number: settings(service.spec, each.engine, len(fleet.ready), automation.automatic)
         for number, each in running.items()
     }
 
@@ -96,13 +118,13 @@ def _children(
     service: BatchInferenceService,
     fleet: Fleet,
     choice: Choice,
+    split: Split,
     live: dict[int, LiveSettings],
     way: Bypass,
     config: Config,
     kinds: frozenset[str],
 ) -> list[Object]:
     """All children but the ControllerRevisions, in order of need."""
-    replicas = _split(service, fleet, choice)
     known = revisions.known(fleet)
     if choice.target is not None:
         known[choice.target.number] = choice.target
@@ -111,63 +133,35 @@ def _children(
     policy = desired.network_policy(service, peers, config)
     guarded = [policy] if config.network_policy.enabled else []
     return [
-        *(desired.live_settings(service, number, live[number]) for number in replicas),
+        *(desired.live_settings(service, number, live[number]) for number in split.replicas),
         desired.service(service, way.target_port),
         desired.disruption_budget(service),
         *guarded,
         *(
             desired.deployment(service, number, known[number].template, count)
-            for number, count in replicas.items()
+            for number, count in split.replicas.items()
         ),
         *optional,
     ]
 
 
-def _split(service: BatchInferenceService, fleet: Fleet, choice: Choice) -> dict[int, int]:
-    """Replicas per revision; an old one is left out when its last pod has gone."""
-    if choice.target is None:
-        return {}
-    shares = [_share(fleet, number) for number in fleet.deployments]
-    bounds = service.spec.rollout
-    moved = rollout.step(
-        service.spec.replicas,
-        choice.target.number,
-        shares,
-        bounds.max_surge,
-        bounds.max_unavailable,
-    )
-    return {
-        number: count
-        for number, count in sorted(moved.items())
-        if number == choice.target.number
-        or count
-        or fleet.replicas_asked(number)
-        or fleet.of_revision(number)
-    }
-
-
-def _share(fleet: Fleet, number: int) -> rollout.Share:
-    staying = [pod for pod in fleet.of_revision(number) if not pod.leaving]
-    broken = sum(pod.problem is not None for pod in staying)
-    return rollout.Share(
-        revision=number,
-        asked=fleet.replicas_asked(number),
-        pods=len(staying),
-        ready=sum(pod.ready for pod in staying),
-        broken=0 if revisions.is_stable(fleet, number) else broken,
-    )
-
-
 def _revisions(
-    service: BatchInferenceService, fleet: Fleet, choice: Choice, stable: int | None
+    service: BatchInferenceService, fleet: Fleet, choice: Choice, stable: int | None, split: Split
 ) -> list[Object]:
-    """The ControllerRevisions that stay, and the one to cut."""
+    """The ControllerRevisions that stay, and the one to cut; the one that failed, marked so."""
     stored = revisions.stored(fleet)
-    data = {number: stored[number].data for number in revisions.kept(fleet, choice.target)}
+    data = {number: stored[number].data for number in revisions.kept(fleet, choice)}
+    failures = {}
+    if choice.failed is not None:
+        failures[choice.failed] = fleet.failures[choice.failed]
+    if split.failure is not None:
+        failures[split.failure.revision] = split.failure.why
     if choice.new and choice.target is not None:
         data[choice.target.number] = choice.target.data
     return [
-        desired.controller_revision(service, number, data[number], stable=number == stable)
+        desired.controller_revision(
+            service, number, data[number], stable=number == stable, failure=failures.get(number)
+        )
         for number in sorted(data)
     ]
 
@@ -206,7 +200,11 @@ def _cut(service: BatchInferenceService, choice: Choice) -> list[Event]:
 
 def _again_in(situation: Situation, after: Object) -> float | None:
     """Seconds until something may have changed that no watch tells of."""
-    waits = [_settings_wait(situation, after)]
+    waits = [
+        _settings_wait(situation, after),
+        situation.control.again_in_seconds,
+        situation.split.again_in_seconds,
+    ]
     if situation.keyless:
         waits.append(SLOWEST_LOOK_SECONDS)
     if situation.choice.again is not None:

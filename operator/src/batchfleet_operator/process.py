@@ -15,11 +15,12 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 import kopf
 
-from batchfleet_operator import handlers, names
+from batchfleet_operator import handlers, names, webhook
 from batchfleet_operator.census import Census
 from batchfleet_operator.cluster import Cluster
 from batchfleet_operator.config import Config
@@ -27,6 +28,8 @@ from batchfleet_operator.errors import ClusterError
 from batchfleet_operator.health import Heartbeat, running_watches, serve
 from batchfleet_operator.lease import Lease
 from batchfleet_operator.loops import Loops
+from batchfleet_operator.metering.sampler import Sampler
+from batchfleet_operator.metering.sources import Sources
 from batchfleet_operator.metrics import Metrics
 from batchfleet_operator.reconcile import Reconciler
 from batchfleet_operator.store import Store
@@ -48,6 +51,7 @@ class Options:
     identity: str
     health_port: int
     metrics_port: int
+    webhook_port: int | None = None  # None: nothing listens
 
 
 async def run(options: Options, config: Config, metrics: Metrics) -> None:
@@ -58,12 +62,26 @@ async def run(options: Options, config: Config, metrics: Metrics) -> None:
         workers = await stack.enter_async_context(Workers())
         store = Store()
         census = Census(cluster, store, options.namespaces)
-        reconciler = Reconciler(cluster, store, workers, config, lambda: census.kinds, now)
+        sources = Sources(config.monitoring.prometheus, partial(cluster.get, names.SECRET.kind))
+        stack.callback(sources.close)
+        sampler = Sampler(store, config, sources, now, lambda: census.kinds, metrics)
+        stack.callback(sampler.close)
+        reconciler = Reconciler(
+            cluster,
+            store,
+            workers,
+            config,
+            lambda: census.kinds,
+            now,
+            sampler.watched,
+            metrics,
+        )
         loops = Loops(metrics.measured(reconciler.look), random.random)
         metrics.services.set_function(lambda: len(loops))
         heartbeat = Heartbeat(loops.longest_look_seconds)
         ports = (options.health_port, options.metrics_port)
         await stack.enter_async_context(serve(heartbeat, metrics.as_text, *ports))
+        await stack.enter_async_context(webhook.serve(sampler.soon, options.webhook_port))
 
         lease = Lease(cluster, options.lease_namespace, options.identity, now)
         with _cancelled_by(signal.SIGTERM):  # kopf takes signals over when it runs
@@ -77,7 +95,7 @@ async def run(options: Options, config: Config, metrics: Metrics) -> None:
         heartbeat.leads(watches)
         async with asyncio.TaskGroup() as group:
             keeping = group.create_task(lease.keep(), name="lease")
-            working = group.create_task(_work(watches, census, loops), name="work")
+            working = group.create_task(_work(watches, census, loops, sampler), name="work")
             await kopf.operator(
                 registry=handlers.registry(
                     store, loops, metrics, cluster.credentials, stopping=working.cancel
@@ -99,7 +117,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-async def _work(watches: int, census: Census, loops: Loops) -> None:
+async def _work(watches: int, census: Census, loops: Loops, sampler: Sampler) -> None:
     """Act, but not before everything is known: what is not known yet looks as if it were gone.
 
     The census comes after kopf's own lists: of what goes in between, nobody would be told.
@@ -112,6 +130,7 @@ async def _work(watches: int, census: Census, loops: Loops) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(census.repeat(loops.wake), name="census")
         group.create_task(loops.run(), name="loops")
+        group.create_task(sampler.run(loops.wake), name="sampler")
 
 
 async def _wait_for_crd(cluster: Cluster, heartbeat: Heartbeat) -> None:

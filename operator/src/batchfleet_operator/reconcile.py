@@ -16,20 +16,23 @@ loop tries again from the top.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from batchfleet_operator import names
+from batchfleet_operator import control, names
 from batchfleet_operator.cluster import Cluster
 from batchfleet_operator.config import Config
 from batchfleet_operator.decision import Object, Observed, Plan
-from batchfleet_operator.errors import NotFoundError
+from batchfleet_operator.errors import ForbiddenError, NotFoundError
 from batchfleet_operator.executor import Executor
 from batchfleet_operator.loops import WHEN_WOKEN
 from batchfleet_operator.memory import Memory
+from batchfleet_operator.metering.signals import Watched
+from batchfleet_operator.metrics import Metrics
 from batchfleet_operator.plan import plan
 from batchfleet_operator.recorder import Recorder
+from batchfleet_operator.rollouts import leaving
 from batchfleet_operator.store import Key, Store
 from batchfleet_operator.workers import Workers, wanted_settings
 
@@ -40,7 +43,8 @@ REFUSED_AGAIN_SECONDS = 30.0
 class Reconciler:
     """Looks at services; :meth:`look` is what the loops call.
 
-    ``kinds`` says which optional kinds the cluster serves; ``now`` is UTC.
+    ``kinds`` says which optional kinds the cluster serves; ``now`` is UTC; ``watched`` is what
+    Prometheus has said of a service so far; ``metrics`` is shown what the services say.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class Reconciler:
         config: Config,
         kinds: Callable[[], frozenset[str]],
         now: Callable[[], datetime],
+        watched: Callable[[Key], Watched | None] = lambda key: None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._cluster = cluster
         self._store = store
@@ -58,6 +64,8 @@ class Reconciler:
         self._config = config
         self._kinds = kinds
         self._now = now
+        self._watched = watched
+        self._metrics = metrics
         self._recorder = Recorder(cluster, now)
         self._memories: dict[Key, Memory] = {}
 
@@ -75,8 +83,14 @@ class Reconciler:
             return WHEN_WOKEN  # the garbage collector takes the children
         executor = Executor(self._cluster, self._store, memory, key.namespace, self._now)
         facts = await self._gather(key, memory, executor)
+        await self._account(service, facts, memory)
         planned = self._plan(service, facts)
-        if executor.is_done(planned, service):
+        if planned.ask_afresh:
+            facts = await self._asked_afresh(facts)
+            planned = self._plan(service, facts)
+        paused = names.ANNOTATION_AUTOMATION in memory.namespace  # nobody tells us of its end
+        if executor.is_done(planned, service) and not paused:
+            self._show(key, planned, memory)
             return _pause(planned)
 
         try:
@@ -86,26 +100,58 @@ class Reconciler:
         self._store.put(service)
         if service["metadata"]["uid"] != memory.uid or "deletionTimestamp" in service["metadata"]:
             return 0.0
+        if control.is_automatic(service):
+            memory.namespace = await self._annotations(key.namespace)
+            facts = replace(facts, namespace=memory.namespace)
         planned = self._plan(service, facts)
         if planned.dry_run is not None:
             memory.verdict = await executor.dry_run(planned.dry_run)
             planned = self._plan(service, replace(facts, verdict=memory.verdict))
-        return await self._carry_out(planned, service, facts, memory, executor)
+        pause = await self._carry_out(planned, service, facts, memory, executor)
+        self._show(key, planned, memory)
+        return pause
 
     async def _gather(self, key: Key, memory: Memory, executor: Executor) -> Observed:
         for name in list(memory.taken):
             await executor.look_up(name)  # nobody tells us when a stranger lets go of it
         objects = self._store.children(key)
-        pods = [object_ for object_ in objects if object_["kind"] == names.POD.kind]
+        pods = _pods(objects)
         self._workers.forget(memory.pods - {pod["metadata"]["uid"] for pod in pods})
         memory.pods = frozenset(pod["metadata"]["uid"] for pod in pods)
         return Observed(
             objects=[*objects, *memory.taken.values()],
             workers=await self._workers.states(pods, wanted_settings(objects)),
+            afresh=False,
             kinds=self._kinds(),
             verdict=memory.verdict,
             pruned=memory.pruned(),
+            watched=self._watched(key),
+            namespace=memory.namespace,
         )
+
+    async def _asked_afresh(self, facts: Observed) -> Observed:
+        """The same, with what every sidecar says now: how loaded it is changes all the time."""
+        wanted = wanted_settings(facts.objects)
+        states = await self._workers.states(_pods(facts.objects), wanted, afresh=True)
+        return replace(facts, workers=states, afresh=True)
+
+    async def _account(self, service: Object, facts: Observed, memory: Memory) -> None:
+        """Tell what became of the requests of pods that have left since the last look."""
+        pods = _pods(facts.objects)
+        memory.leaving, gone = leaving.departed(memory.leaving, pods, facts.workers)
+        for departure in gone:
+            if self._metrics is not None:
+                self._metrics.count_departure(departure)
+            if departure.event is not None:
+                await self._recorder.post(service, departure.event)
+
+    async def _annotations(self, namespace: str) -> Mapping[str, str]:
+        try:
+            found = await self._cluster.get(names.NAMESPACE.kind, None, namespace)
+        except (NotFoundError, ForbiddenError):  # without the right to read it, it pauses nothing
+            return {}
+        annotations: Mapping[str, str] = found["metadata"].get("annotations") or {}
+        return annotations
 
     async def _carry_out(
         self, planned: Plan, service: Object, facts: Observed, memory: Memory, executor: Executor
@@ -125,6 +171,11 @@ class Reconciler:
             return 0.0  # the write showed that the CRD is older, or no longer is: to be told
         return min(_pause(planned), REFUSED_AGAIN_SECONDS if refusals else WHEN_WOKEN)
 
+    def _show(self, key: Key, planned: Plan, memory: Memory) -> None:
+        if self._metrics is not None and memory.shown != (planned.status, planned.demand):
+            memory.shown = planned.status, planned.demand
+            self._metrics.of_services.show(key, planned.status, planned.demand)
+
     def _plan(self, service: Object, facts: Observed) -> Plan:
         return plan(service, facts, self._config, self._now())
 
@@ -138,7 +189,13 @@ class Reconciler:
             memory = Memory(uid)
         if service:
             self._memories[key] = memory
+        elif self._metrics is not None:
+            self._metrics.of_services.forget(key)
         return memory
+
+
+def _pods(objects: Sequence[Object]) -> list[Object]:
+    return [object_ for object_ in objects if object_["kind"] == names.POD.kind]
 
 
 def _pause(planned: Plan) -> float:

@@ -13,10 +13,12 @@ from functools import cached_property
 
 from batchfleet_operator.api.service import BatchInferenceService
 from batchfleet_operator.conditions import Said
+from batchfleet_operator.control import Control
 from batchfleet_operator.live import LiveSettings
 from batchfleet_operator.observed import Fleet, Pod
 from batchfleet_operator.problems import Problem
 from batchfleet_operator.revisions import Choice
+from batchfleet_operator.rollouts.rollout import Split
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class Situation:
     conflicts: Sequence[tuple[str, str]]  # kind and name of what we want and somebody else has
     pruned: str | None
     now: datetime
+    control: Control
+    split: Split
     bypass: Said | None = None  # what is said of the way past the sidecars, where it is asked for
     guarded: bool = True  # a NetworkPolicy says who reaches the pods
 
     @property
     def total(self) -> int:
-        return self.service.spec.replicas
+        return self.control.total
 
     @cached_property
     def current(self) -> list[Pod]:

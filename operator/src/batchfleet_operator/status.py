@@ -7,13 +7,13 @@ is not as specified.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from batchfleet_operator import names
 from batchfleet_operator.conditions import Said, conditions, time
 from batchfleet_operator.decision import Object
 from batchfleet_operator.live import LiveSettings
-from batchfleet_operator.revisions import is_stable
 from batchfleet_operator.situation import Situation
 
 
@@ -33,6 +33,7 @@ def of(situation: Situation, before: Object) -> Object:
                 names.PROGRESSING: _progressing(situation),
                 names.MODEL_READY: _model_ready(situation),
                 names.SETTINGS_APPLIED: _settings_applied(situation),
+                **situation.control.said,
                 **asked,
             },
             before,
@@ -47,15 +48,21 @@ def of(situation: Situation, before: Object) -> Object:
     stable = stable_revision(situation)
     if stable is not None:
         status["stableRevision"] = names.revision_name(service.name, stable)
-    return status
+    if situation.split.status is not None:
+        status["rollout"] = situation.split.status.as_json()
+    return status | situation.control.as_status()
 
 
 def stable_revision(situation: Situation) -> int | None:
-    """The target once it is complete; until then the one that is labelled so."""
+    """The target once it is complete; until then the one that is labelled so.
+
+    Where the target fails, even a complete one, the one that it goes back to.
+    """
+    if situation.split.failure is not None:
+        return situation.split.failure.back_to
     if situation.choice.target is not None and situation.complete and situation.total > 0:
         return situation.choice.target.number
-    fleet = situation.fleet
-    return max((n for n in fleet.controller_revisions if is_stable(fleet, n)), default=None)
+    return situation.fleet.stable
 
 
 def _effective(live: LiveSettings, before: Object, now: datetime) -> Object:
@@ -119,13 +126,22 @@ def _not_held_back(situation: Situation) -> Said | None:
     return Said("False", names.PAUSED, "spec.paused holds changes back: set it to false to go on")
 
 
+def _rollout_goes_on(situation: Situation) -> Said | None:
+    rollout = situation.split.status
+    if rollout is None or rollout.state not in ("Held", "Paused"):
+        return None
+    trouble = situation.trouble if rollout.state == "Paused" else None
+    reason = names.ROLLOUT_PAUSED if trouble is None else trouble.reason
+    return Said("False", reason, f"rollout of {rollout.revision}: {rollout.message}")
+
+
 def _pods_serve(situation: Situation) -> Said | None:
     if situation.choice.as_asked and situation.complete:
         return None
     trouble = situation.trouble
     if trouble is not None:
         return Said("False", trouble.reason, trouble.message)
-    return _late(situation) or Said("False", names.ROLLING_OUT, _count(situation))
+    return _late(situation) or Said("False", names.ROLLING_OUT, _progress(situation))
 
 
 def _late(situation: Situation) -> Said | None:
@@ -149,6 +165,13 @@ def _count(situation: Situation) -> str:
     name = names.revision_name(situation.service.name, target.number)
     said = f"{ready} of {situation.total} pods of revision {name} are ready"
     return said + (f", {others} of other revisions remain" if others else "")
+
+
+def _progress(situation: Situation) -> str:
+    rollout = situation.split.status
+    judged = rollout is not None and rollout.state == "Judging"
+    said = _count(situation)
+    return f"{said}; {rollout.message}" if rollout is not None and judged else said
 
 
 def _header_is_guarded(situation: Situation) -> Said | None:
@@ -177,6 +200,7 @@ READY_RULES = (
     _names_are_free,
     _spec_is_accepted,
     _not_held_back,
+    _rollout_goes_on,
     _pods_serve,
     _header_is_guarded,
     _keys_are_known,
@@ -202,7 +226,10 @@ def _progressing(situation: Situation) -> Said:
         return Said("Unknown", names.PAUSED, "spec.paused holds changes back")
     if situation.choice.as_asked and situation.complete:
         return Said("True", names.ROLLED_OUT, _count(situation))
-    return _late(situation) or Said("True", names.ROLLING_OUT, _count(situation))
+    held = _rollout_goes_on(situation)
+    if held is not None:
+        return replace(held, status="Unknown")
+    return _late(situation) or Said("True", names.ROLLING_OUT, _progress(situation))
 
 
 def _model_ready(situation: Situation) -> Said:

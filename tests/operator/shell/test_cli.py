@@ -66,7 +66,7 @@ def test_a_plan_knows_what_was_observed_and_configured(
         ("service.yaml", "kind: BatchInferenceService", "metadata.name is missing"),
         ("service.yaml", "[]", "holds list, not one YAML mapping"),
         ("service.yaml", "a: [", "not YAML"),
-        ("observed.yaml", "object: []", "'object' is not one of now, kinds, objects"),
+        ("observed.yaml", "object: []", "'object' is not one of now, afresh, kinds"),
         ("observed.yaml", "workers: {u: {draining: maybe}}", "workers.u.settings_hash"),
         ("config.yaml", "image: {}", "image: Extra inputs are not permitted"),
     ],
