@@ -25,6 +25,8 @@ _GO_FOLDER = Path(__file__).parent / "go"
 _BUILD_SECONDS = 3600.0
 _DOWNLOAD_SECONDS = 600.0
 
+PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
+
 
 @dataclass(frozen=True, eq=False)
 class Group:
@@ -76,6 +78,14 @@ GROUPS = (
         },
         inside="github.com/prometheus/prometheus",
     ),
+    Group(
+        "prometheus-operator",
+        "prometheus-operator",
+        {
+            "prometheus-operator": f"{PROMETHEUS_OPERATOR}/cmd/operator",
+            "prometheus-config-reloader": f"{PROMETHEUS_OPERATOR}/cmd/prometheus-config-reloader",
+        },
+    ),
 )
 
 NAMES = tuple(program for group in GROUPS for program in group.packages)
@@ -99,6 +109,12 @@ def version(module_path: str) -> str:
 
 def kubernetes_version() -> str:
     return version("k8s.io/kubernetes")
+
+
+def prometheus_version() -> str:
+    """Release v3.5.0 is v0.305.0 as a Go module."""
+    release = version("github.com/prometheus/prometheus").removeprefix("v0.")
+    return f"v{release[0]}.{int(release[1:3])}{release[3:]}"
 
 
 def ensure(names: Collection[str]) -> dict[str, Path]:
@@ -198,9 +214,10 @@ def _stamps(module: str) -> dict[str, str]:
         case "kwok":
             return {"sigs.k8s.io/kwok/pkg/consts.Version": version("sigs.k8s.io/kwok")}
         case "prometheus":
-            # Release 3.5.0 is v0.305.0 as a Go module.
-            release = version("github.com/prometheus/prometheus").removeprefix("v0.")
-            number = f"{release[0]}.{int(release[1:3])}{release[3:]}"
+            number = prometheus_version().removeprefix("v")
+            return {"github.com/prometheus/common/version.Version": number}
+        case "prometheus-operator":
+            number = version(PROMETHEUS_OPERATOR).removeprefix("v")
             return {"github.com/prometheus/common/version.Version": number}
     kubernetes = kubernetes_version()
     major, minor, _ = kubernetes.removeprefix("v").split(".")

@@ -2,7 +2,7 @@
 
 Each comes from an ordinary Dockerfile; `builders` knows with what it is built here. A build gets
 a folder that holds exactly the files of its fingerprint, so it cannot depend on any other file.
-Prometheus is one static program and needs no Dockerfile.
+Prometheus, and what prometheus-operator consists of, are static programs and need no Dockerfile.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ _RECIPES = {
     ),
 }
 
-NAMES = (*_RECIPES, "prometheus")
+_PROGRAMS = ("prometheus", "prometheus-operator", "prometheus-config-reloader")
+"""Images that hold one program of `binaries`, of the same name, and nothing else."""
+
+NAMES = (*_RECIPES, *_PROGRAMS)
 
 
 def tag(name: str) -> str:
@@ -56,7 +59,7 @@ def tag(name: str) -> str:
 
 def build(name: str) -> Path:
     """The archive of the image `name`, from the cache or made now. Raises SetupError, KeyError."""
-    return _prometheus() if name == "prometheus" else _from_dockerfile(name, _RECIPES[name])
+    return _from_program(name) if name in _PROGRAMS else _from_dockerfile(name, _RECIPES[name])
 
 
 def _from_dockerfile(name: str, recipe: Recipe) -> Path:
@@ -74,27 +77,28 @@ def _from_dockerfile(name: str, recipe: Recipe) -> Path:
         return cache.artefact(artefact, f"build the image {tag(name)}", make)
 
 
-def _prometheus() -> Path:
-    program = binaries.path("prometheus")
+def _from_program(name: str) -> Path:
+    program = binaries.path(name)
 
     def make(archive: Path) -> None:
         image_archive.write(
             archive,
-            tag("prometheus"),
-            {"/bin/prometheus": program},
-            entrypoint=["/bin/prometheus"],
+            tag(name),
+            {f"/bin/{name}": program},
+            entrypoint=[f"/bin/{name}"],
             user=_NOBODY,
         )
-        _remove_older("prometheus", archive)
+        _remove_older(name, archive)
 
     # The program's path holds the fingerprint of what it was compiled from.
     key = cache.fingerprint([str(program), _NOBODY])
-    return cache.artefact(f"images/prometheus-{key}", f"pack the image {tag('prometheus')}", make)
+    return cache.artefact(f"images/{name}-{key}", f"pack the image {tag(name)}", make)
 
 
 def _remove_older(name: str, archive: Path) -> None:
     """Remove archives of the image that nobody can be about to load any more."""
-    for older in set(archive.parent.glob(f"{name}-*")) - {archive}:
+    fingerprint = "[0-9a-f]" * 12  # of two images, one's name may begin with the other's
+    for older in set(archive.parent.glob(f"{name}-{fingerprint}")) - {archive}:
         if time.time() - older.stat().st_mtime > _KEEP_SECONDS:
             older.unlink()
 

@@ -17,8 +17,9 @@ from tests.chart import chart
 
 _TIMEOUT_SECONDS = 60
 _ACCOUNT = f"system:serviceaccount:{chart.NAMESPACE}:fleet-batchfleet"
-# The kind PodMonitor is not known to this API server.
-_FULL = chart.merged(chart.FULL, {"monitoring": {"podMonitor": {"enabled": False}}})
+# The kinds PodMonitor and PrometheusRule are not known to this API server.
+_UNKNOWN = {"podMonitor": {"enabled": False}, "rules": {"enabled": False}}
+_FULL = chart.merged(chart.FULL, {"monitoring": _UNKNOWN})
 
 
 class Cluster:
@@ -115,7 +116,9 @@ def test_pod_security_would_refuse_a_pod_that_may_be_root(installed: Cluster) ->
         ("update", "leases.coordination.k8s.io", chart.NAMESPACE, "yes"),
         ("update", "leases.coordination.k8s.io", "team-a", "no"),
         ("get", "secrets", "team-a", "no"),
-        ("delete", "pods", "team-a", "no"),
+        ("delete", "pods", "team-a", "yes"),
+        ("create", "pods", "team-a", "no"),
+        ("get", "namespaces", "team-a", "yes"),
         ("patch", "batchinferenceservices.batchfleet.io", "team-a", "no"),
     ],
 )

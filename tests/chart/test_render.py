@@ -12,6 +12,7 @@ from batchfleet_operator.config import Config
 from tests.chart import chart
 
 _CRD_FILES = sorted((chart.FOLDER / "files/crds").glob("*.yaml"))
+_NAME = f"{chart.RELEASE}-batchfleet"
 _EVERY_VERB = ["get", "list", "watch", "create", "patch", "delete"]
 _FLEET_RIGHTS = {
     ("batchfleet.io", "batchinferenceservices"): ["get", "list", "watch"],
@@ -23,7 +24,8 @@ _FLEET_RIGHTS = {
     ("policy", "poddisruptionbudgets"): _EVERY_VERB,
     ("networking.k8s.io", "networkpolicies"): _EVERY_VERB,
     ("monitoring.coreos.com", "podmonitors"): ["get", "list", "create", "patch", "delete"],
-    ("", "pods"): ["get", "list", "watch", "patch"],
+    ("", "pods"): ["get", "list", "watch", "patch", "delete"],
+    ("", "namespaces"): ["get"],
     ("", "events"): ["get", "create", "patch"],
 }
 
@@ -43,7 +45,7 @@ def _pod(objects: list[chart.Object]) -> chart.Object:
 
 
 def _config(objects: list[chart.Object]) -> Config:
-    written = yaml.safe_load(chart.one(objects, "ConfigMap")["data"]["config.yaml"])
+    written = yaml.safe_load(chart.one(objects, "ConfigMap", _NAME)["data"]["config.yaml"])
     return Config.parse(written)
 
 
@@ -67,6 +69,33 @@ def test_the_operator_has_exactly_the_rights_it_uses() -> None:
     assert _rights(chart.one(objects, "Role")) == {
         ("coordination.k8s.io", "leases"): ["get", "create", "update"]
     }
+
+
+def test_only_who_allows_services_a_prometheus_of_their_own_gives_the_right_to_read_secrets() -> (
+    None
+):
+    for values in ({}, chart.NAMESPACED):
+        allowed = values | {"monitoring": {"prometheus": {"allowSources": True}}}
+        kind = "Role" if values else "ClusterRole"
+        roles = [
+            _rights(item)
+            for item in chart.of_kind(chart.render(allowed), kind)
+            if ("", "pods") in _rights(item)
+        ]
+        assert roles
+        for rights in roles:
+            assert rights == _FLEET_RIGHTS | {("", "secrets"): ["get"]}
+
+
+def test_the_credentials_for_prometheus_are_mounted_where_the_operator_reads_them() -> None:
+    objects = chart.render(chart.FULL)
+    directory = _config(objects).monitoring.prometheus.credentials_directory
+    pod = _pod(objects)["spec"]
+    (volume,) = [
+        v["name"] for v in pod["volumes"] if v.get("secret") == {"secretName": "prometheus"}
+    ]
+    (container,) = pod["containers"]
+    assert {"name": volume, "mountPath": directory, "readOnly": True} in container["volumeMounts"]
 
 
 def test_bindings_name_the_operators_service_account_and_a_role_that_exists() -> None:
@@ -191,6 +220,19 @@ def test_nobody_reaches_the_operators_metrics_when_no_peer_is_named() -> None:
     policy = chart.one(chart.render({"networkPolicy": {"adminFrom": []}}), "NetworkPolicy")
     assert "ingress" not in policy["spec"]
     assert policy["spec"]["policyTypes"] == ["Ingress"]
+
+
+def test_alertmanager_has_a_door_only_where_it_is_asked_for() -> None:
+    bare = chart.render()
+    assert chart.of_kind(bare, "Service") == []
+    assert "--webhook-port=8083" not in _pod(bare)["spec"]["containers"][0]["args"]
+    objects = chart.render({"monitoring": {"webhook": {"enabled": True}}})
+    (port,) = chart.one(objects, "Service")["spec"]["ports"]
+    (container,) = _pod(objects)["spec"]["containers"]
+    assert {each["name"]: each["containerPort"] for each in container["ports"]}["webhook"] == 8083
+    assert port["targetPort"] == "webhook"
+    rules = chart.one(objects, "NetworkPolicy")["spec"]["ingress"]
+    assert [rule["from"] for rule in rules if rule["ports"][0]["port"] == "webhook"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,9 @@ _VALUES: dict[str, Any] = yaml.safe_load((chart.FOLDER / "values.yaml").read_tex
 _SCHEMA: dict[str, Any] = json.loads((chart.FOLDER / "values.schema.json").read_text())
 _DIGEST = "sha256:" + "0" * 64
 _MONITORED = {"monitoring": {"podMonitor": {"enabled": True}}}
+_PICTURED: dict[str, Any] = {"monitoring": {"dashboards": {"enabled": True}}}
+_WEBHOOK: dict[str, Any] = {"monitoring": {"webhook": {"enabled": True}}}
+_ASKED: dict[str, Any] = {"monitoring": {"prometheus": {"url": "http://prometheus:9090"}}}
 _SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
 
 # For each value another one, and what must be set for it to matter.
@@ -39,8 +42,22 @@ _OTHER: dict[str, tuple[Any, dict[str, Any]]] = {
     "serviceDefaults.noProxy": (".cluster.local", {}),
     "serviceDefaults.hfEndpoint": ("https://hub.example.com", {}),
     "monitoring.labels": ({"release": "prometheus"}, {}),
+    "monitoring.scrapeIntervalSeconds": (5, {}),
+    "monitoring.prometheus.url": ("https://prometheus.example.com/team", {}),
+    "monitoring.prometheus.credentialsSecret": ("prometheus", _ASKED),
+    "monitoring.prometheus.tickSeconds": (1, _ASKED),
+    "monitoring.prometheus.timeoutSeconds": (5, _ASKED),
+    "monitoring.prometheus.maxAgeSeconds": (5, _ASKED),
+    "monitoring.prometheus.seriesLabels": ({"cluster": "one"}, _ASKED),
+    "monitoring.prometheus.allowQueries": (True, _ASKED),
+    "monitoring.prometheus.allowSources": (True, {}),
     "monitoring.podMonitor.enabled": (True, {}),
     "monitoring.podMonitor.interval": ("15s", _MONITORED),
+    "monitoring.rules.enabled": (True, {}),
+    "monitoring.dashboards.enabled": (True, {}),
+    "monitoring.dashboards.labels.grafana_dashboard": ("yes", _PICTURED),
+    "monitoring.webhook.enabled": (True, {}),
+    "monitoring.webhook.from": ([{"podSelector": {}}], _WEBHOOK),
     "networkPolicy.enabled": (False, {}),
     "networkPolicy.adminFrom": ([{"podSelector": {}}], {}),
     "crds.install": (False, {}),
@@ -140,6 +157,8 @@ def test_a_misspelt_value_is_refused(path: str) -> None:
         ("serviceDefaults.podTemplate", {"containers": []}),
         ("serviceDefaults.hfEndpoint", "hub.example.com"),
         ("monitoring.labels", {"release": 1}),
+        ("monitoring.prometheus.url", "prometheus:9090"),
+        ("monitoring.prometheus.tickSeconds", 0),
         ("monitoring.podMonitor.interval", "30"),
         ("networkPolicy.adminFrom", [{}]),
         ("networkPolicy.adminFrom", [{"podselector": {}}]),

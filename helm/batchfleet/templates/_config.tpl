@@ -13,6 +13,27 @@ serviceDefaults:
 monitoring:
   labels:
     {{- toYaml .Values.monitoring.labels | nindent 4 }}
+  {{- with .Values.monitoring.scrapeIntervalSeconds }}
+  scrapeIntervalSeconds: {{ . }}
+  {{- end }}
+  {{- with .Values.monitoring.prometheus }}
+  {{- if or .url .allowSources }}
+  prometheus:
+    {{- with .url }}
+    url: {{ . | quote }}
+    {{- end }}
+    {{- if .credentialsSecret }}
+    credentialsDirectory: /etc/batchfleet-prometheus
+    {{- end }}
+    tickSeconds: {{ .tickSeconds }}
+    timeoutSeconds: {{ .timeoutSeconds }}
+    maxAgeSeconds: {{ .maxAgeSeconds }}
+    seriesLabels:
+      {{- toYaml .seriesLabels | nindent 6 }}
+    allowQueries: {{ .allowQueries }}
+    allowSources: {{ .allowSources }}
+  {{- end }}
+  {{- end }}
 networkPolicy:
   enabled: {{ .Values.networkPolicy.enabled }}
   adminFrom:

@@ -62,11 +62,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
   verbs: [get, list, create, patch, delete]
-# An annotation of a pod makes its kubelet refresh the live settings at once.
+# An annotation of a pod makes its kubelet refresh the live settings at once; an alert action may
+# restart a pod.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch, patch, delete]
+# An annotation of a namespace pauses the automation in it.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 - apiGroups: [""]
   resources: [events]
   verbs: [get, create, patch]
+{{- if .Values.monitoring.prometheus.allowSources }}
+# Credentials of the Prometheus that a service names.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+{{- end }}
 {{- end -}}

@@ -15,11 +15,11 @@ from prometheus_client import (
 )
 
 from batchfleet_operator.loops import Look
+from batchfleet_operator.rollouts.leaving import Departure
+from batchfleet_operator.servicemetrics import PREFIX, ServiceMetrics
 from batchfleet_operator.store import Key
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
-
-PREFIX = "batchfleet_operator"
 
 
 class Metrics:
@@ -51,6 +51,36 @@ class Metrics:
             buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0),
             registry=registry,
         )
+        self.ticks = Counter(
+            f"{PREFIX}_ticks",
+            "Snapshots asked of Prometheus for all services; failed: any query without an answer.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.tick_seconds = Histogram(
+            f"{PREFIX}_tick_seconds",
+            "Duration of a snapshot of all services.",
+            buckets=(0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
+            registry=registry,
+        )
+        self.queries = Counter(
+            f"{PREFIX}_queries",
+            "Queries asked of Prometheus.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.last_tick = Gauge(
+            f"{PREFIX}_last_tick_timestamp_seconds",
+            "When the last whole snapshot was taken, in Unix time; 0: not yet, or none is asked.",
+            registry=registry,
+        )
+        self.of_services = ServiceMetrics()
+        self.drained_requests = Counter(
+            f"{PREFIX}_drained_requests",
+            "Requests that the drain of a pod which has left met, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
         self.services = Gauge(f"{PREFIX}_services", "Services that have a loop.", registry=registry)
         self.leading = Gauge(
             f"{PREFIX}_leading", "1 while this process holds the lease.", registry=registry
@@ -59,7 +89,15 @@ class Metrics:
             version
         ).set(1)
         for outcome in ("done", "failed"):
-            self.reconciles.labels(outcome)
+            for counter in (self.reconciles, self.ticks, self.queries):
+                counter.labels(outcome)
+        for outcome in ("drained", "handed_back", "aborted"):
+            self.drained_requests.labels(outcome)
+
+    def count_departure(self, departure: Departure) -> None:
+        self.drained_requests.labels("drained").inc(departure.drained)
+        self.drained_requests.labels("handed_back").inc(departure.handed_back)
+        self.drained_requests.labels("aborted").inc(departure.aborted)
 
     def count_call(self, verb: str, kind: str) -> None:
         self.api_calls.labels(verb, kind).inc()
@@ -81,4 +119,4 @@ class Metrics:
 
     def as_text(self) -> bytes:
         """The text format of Prometheus."""
-        return generate_latest(self._registry)
+        return generate_latest(self._registry) + self.of_services.as_text()
