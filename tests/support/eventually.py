@@ -32,10 +32,12 @@ def eventually(
         time.sleep(every_seconds)
 
 
-def never(look: Callable[[], object], *, for_seconds: float) -> None:
+def never(
+    look: Callable[[], object], *, for_seconds: float, every_seconds: float = LOOK_SECONDS
+) -> None:
     """Fails as soon as ``look`` returns something true."""
     deadline = time.monotonic() + for_seconds
     while time.monotonic() < deadline:
         found = look()
         assert not found, f"it came to {found!r}"
-        time.sleep(LOOK_SECONDS)
+        time.sleep(every_seconds)

@@ -35,7 +35,7 @@ class OperatorProcess:
     ) -> None:
         self._name = name
         self._log = folder / f"operator-{name}.log"
-        self._health, self._metrics = _free_port(), _free_port()
+        self.health_port, self._metrics = _free_port(), _free_port()
         values: Object = {"watch": {"namespaces": list(watched)}}
         installed = _installed(home, values)
         for object_ in installed:
@@ -49,7 +49,7 @@ class OperatorProcess:
         self._command = [
             *(sys.executable, "-m", "batchfleet_operator", "run"),
             *("--config", self.config, "--lease-namespace", home),
-            *("--health-port", str(self._health), "--metrics-port", str(self._metrics)),
+            *("--health-port", str(self.health_port), "--metrics-port", str(self._metrics)),
             *(f"--namespace={namespace}" for namespace in watched),
         ]
         self._environment = os.environ | {"KUBECONFIG": str(kubeconfig), "POD_NAME": name}
@@ -82,6 +82,9 @@ class OperatorProcess:
         """SIGKILL: it has no time for anything."""
         self._end(signal.SIGKILL)
 
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def wait(self) -> int:
         """Its exit code, when it ends by itself."""
         assert self._process is not None
@@ -95,7 +98,7 @@ class OperatorProcess:
     def health(self) -> str:
         """What /healthz says; empty: nothing."""
         try:
-            return _read(f"http://127.0.0.1:{self._health}/healthz").strip()
+            return _read(f"http://127.0.0.1:{self.health_port}/healthz").strip()
         except OSError:
             return ""
 
@@ -112,7 +115,8 @@ class OperatorProcess:
 
         def unchanged() -> dict[tuple[str, str], int]:
             calls = self.api_calls()
-            never(lambda: self.api_calls() != calls, for_seconds=2)
+            # Seldom: its page of metrics is the operator's work, too.
+            never(lambda: self.api_calls() != calls, for_seconds=2, every_seconds=0.5)
             return calls
 
         return eventually(unchanged)
@@ -128,19 +132,34 @@ class OperatorProcess:
         stat = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
-    def memory_mebibytes(self) -> float:
-        """Resident."""
+    def memory_mebibytes(self, *, peak: bool = False) -> float:
+        """Resident; ``peak``: the most since the process began."""
         assert self._process is not None
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        told = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        name = "VmHWM:" if peak else "VmRSS:"
+        return next(int(line.split()[1]) for line in told if line.startswith(name)) / 2**10
 
     def log(self) -> str:
         return self._log.read_text()
 
+    def counts(self) -> dict[str, float]:
+        """The sums of its samples by name, without the prefix; not what it tells of services,
+        nor of its lease."""
+        sums: dict[str, float] = {}
+        for sample in self._page():
+            if sample.labels.get("kind") != "Lease":
+                name = sample.name.removeprefix("batchfleet_operator_")
+                sums[name] = sums.get(name, 0.0) + sample.value
+        return sums
+
     def _samples(self, name: str) -> list[Sample]:
-        text = _read(f"http://127.0.0.1:{self._metrics}/metrics")
-        families = text_string_to_metric_families(text)
-        return [s for family in families for s in family.samples if s.name == name]
+        return [sample for sample in self._page() if sample.name == name]
+
+    def _page(self) -> list[Sample]:
+        # Long: a page of a thousand services, on a machine that has other work, takes a while.
+        text = _read(f"http://127.0.0.1:{self._metrics}/metrics", timeout_seconds=60)
+        own = "\n".join(line for line in text.splitlines() if 'service="' not in line) + "\n"
+        return [s for family in text_string_to_metric_families(own) for s in family.samples]
 
     def _end(self, number: signal.Signals) -> int:
         assert self._process is not None
@@ -164,8 +183,8 @@ def _kubeconfig(kube: Kube, token: str) -> str:
     return yaml.safe_dump(found)
 
 
-def _read(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - a URL of ours
+def _read(url: str, timeout_seconds: float = 5) -> str:
+    with urllib.request.urlopen(url, timeout=timeout_seconds) as answer:  # noqa: S310 - ours
         return str(answer.read().decode())
 
 

@@ -29,16 +29,15 @@ KWOK: Object = {
         "nodeLeaseDurationSeconds": 40,
         "nodeLeaseParallelism": 4,
         "nodePlayStageParallelism": 4,
-        "podPlayStageParallelism": 4,
+        "podPlayStageParallelism": 16,
     },
 }
 
-HURRY = tuple(
-    word
-    for limit in ("kube-api-qps=1000", "kube-api-burst=2000")
-    for word in ("--extra-args", f"kube-controller-manager={limit}")
-)
+HURRY = ("kube-controller-manager=kube-api-qps=1000", "kube-controller-manager=kube-api-burst=2000")
 """By default the controller manager makes 20 calls a second: 5 new pods, whoever asks for them."""
+
+WIDE = ("kube-apiserver=service-cluster-ip-range=10.64.0.0/16",)
+"""By default there are addresses for 254 Services."""
 
 ROOM = {"cpu": "1000", "memory": "4Ti", "pods": "10000", "nvidia.com/gpu": "1000"}
 
@@ -49,7 +48,8 @@ def cluster() -> Iterator[Kube]:
     with tempfile.TemporaryDirectory() as folder:
         configuration = Path(folder) / "kwok.yaml"
         configuration.write_text(yaml.safe_dump(KWOK))
-        with ControlPlane(extra_args=("--config", str(configuration), *HURRY)) as control_plane:
+        extra = [word for each in (*HURRY, *WIDE) for word in ("--extra-args", each)]
+        with ControlPlane(extra_args=("--config", str(configuration), *extra)) as control_plane:
             kube = Kube(control_plane.kubeconfig)
             kube.create(
                 {
@@ -60,6 +60,11 @@ def cluster() -> Iterator[Kube]:
                 }
             )
             yield kube
+
+
+def addresses(pods: int) -> list[str]:
+    """Those that so many pods are given, and some more: pods are replaced."""
+    return [f"127.77.{number // 256}.{number % 256}" for number in range(1, 2 * pods + 64)]
 
 
 def definition() -> Object:

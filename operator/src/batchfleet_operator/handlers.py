@@ -22,6 +22,13 @@ WATCHED = (names.PARENT, *names.CHILD_KINDS, names.POD)
 OURS = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY},{names.LABEL_SERVICE}"
 """Label selector of children and pods; the watches are narrowed by it on the server."""
 
+CHUNK_OBJECTS = 100
+"""Of a watch's first list.  kopf handles a chunk in one go, a millisecond an object, and takes
+everything at once unless it is told otherwise."""
+
+IDLE_SECONDS = 0.2
+"""A task of kopf's holds an object's last event for so long."""
+
 
 def registry(
     store: Store,
@@ -69,6 +76,8 @@ def settings() -> kopf.OperatorSettings:
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
     chosen.scanning.disabled = True  # neither namespaces nor CRDs are watched
+    chosen.watching.chunk_size = CHUNK_OBJECTS
+    chosen.queueing.idle_timeout = IDLE_SECONDS
     chosen.watching.server_timeout = 300
     chosen.watching.client_timeout = 360
     chosen.networking.request_timeout = 30

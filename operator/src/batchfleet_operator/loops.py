@@ -84,6 +84,9 @@ class Loops:
         failures = 0
         while True:
             async with self._room:
+                # A look that finds nothing to do waits for nothing: a thousand of them in a row
+                # would keep lease and health waiting.
+                await asyncio.sleep(0)
                 woken.clear()  # before looking: a wake from now on is another look
                 try:
                     pause = await self._once(key)

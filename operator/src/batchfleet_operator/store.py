@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from batchfleet_operator import names
 from batchfleet_operator.decision import Object
+from batchfleet_operator.slim import slim
 
 
 class Key(NamedTuple):
@@ -70,8 +71,7 @@ class Store:
             return set()
         self._forget(id_)
         self._gone.pop(id_, None)
-        metadata = {k: v for k, v in new["metadata"].items() if k != "managedFields"}
-        self._objects[id_] = new | {"metadata": metadata}
+        self._objects[id_] = slim(new)
         service = _service(new)
         self._services.setdefault(service, set()).add(id_)
         if old and id_.kind == names.KIND and _meant(old) == _meant(new):

@@ -164,3 +164,24 @@ def test_only_so_many_look_at_once_and_the_longest_is_known() -> None:
 
     play(look, story)
     assert most == loops.LOOKS_AT_ONCE
+
+
+def test_a_thousand_looks_that_wait_for_nothing_keep_nobody_waiting() -> None:
+    looked: list[Key] = []
+    between: list[int] = []  # looks since somebody else had a turn
+
+    async def look(key: Key) -> float | None:
+        looked.append(key)
+        return WHEN_WOKEN
+
+    async def story(served: Loops) -> None:
+        keys = [Key("team", f"s-{number}") for number in range(1000)]
+        for key in keys:
+            served.wake(key)
+        while len(looked) < len(keys):
+            before = len(looked)
+            await asyncio.sleep(0)
+            between.append(len(looked) - before)
+
+    play(look, story)
+    assert max(between) <= loops.LOOKS_AT_ONCE
