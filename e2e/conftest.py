@@ -2,7 +2,7 @@
 
 pytest e2e                                    a kind cluster, made now and removed at the end
 pytest e2e --keep                             … left running, and taken up again by the next run
-pytest e2e --cluster=current --worker-image=… --operator-image=…
+pytest e2e --cluster=current --worker-image=… --operator-image=… --prometheus-image=…
                                               the cluster of $KUBECONFIG, images it can pull
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from e2e.kind.steps import SetupError
-from e2e.support import dump
+from e2e.support import dump, gpus, prometheus
 from e2e.support.cluster import Cluster, current, kind
 from e2e.support.fixtures import Serve
 from e2e.support.fleet import Fleet
@@ -28,6 +28,8 @@ from e2e.support.services import simulated
 
 CLUSTER = "batchfleet-e2e"
 _FAILED = pytest.StashKey[bool]()
+_IMAGES = {"vllm": ("vllm",), "stack": ("prometheus-operator", "prometheus-config-reloader")}
+"""By the marker of the tests that need them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,19 +38,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--keep", action="store_true", help="leave the kind cluster running")
     group.addoption("--worker-image", help="for --cluster=current: an image it can pull")
     group.addoption("--operator-image", help="for --cluster=current: an image it can pull")
+    group.addoption("--prometheus-image", help="for --cluster=current: an image it can pull")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # A run that CI stops takes its cluster down as one that is interrupted does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.addinivalue_line("markers", "vllm: runs real vLLM on the CPU; needs its 1.5 GB image")
+    config.addinivalue_line("markers", "stack: runs prometheus-operator; needs its two images")
 
 
 @pytest.fixture(scope="session")
 def cluster(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    # The image of real vLLM is large: it is loaded when a test of this run wants it.
-    wanted = any(item.get_closest_marker("vllm") for item in request.session.items)
-    extras = ("vllm", "prometheus") if wanted else ()
+    # Images that few tests want are loaded when one of this run does; real vLLM's is large.
+    tests = request.session.items
+    wanted = [name for name in _IMAGES if any(one.get_closest_marker(name) for one in tests)]
+    extras = ("prometheus", *(image for name in wanted for image in _IMAGES[name]))
     option = pytestconfig.getoption
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     assert capture is not None
@@ -57,7 +62,8 @@ def cluster(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iter
             # The first run builds for many minutes, and says what.
             with capture.global_and_fixture_disabled():
                 if option("--cluster") == "current":
-                    found = current(option("--worker-image"), option("--operator-image"))
+                    given = ("--worker-image", "--operator-image", "--prometheus-image")
+                    found = current(*map(option, given))
                 else:
                     found = stack.enter_context(kind(CLUSTER, extras, keep=option("--keep")))
         except SetupError as missing:
@@ -66,7 +72,14 @@ def cluster(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iter
 
 
 @pytest.fixture(scope="session")
-def release(cluster: Cluster) -> Iterator[Release]:
+def metrics(cluster: Cluster) -> Kube:
+    """Prometheus, which the operator asks; where it runs."""
+    prometheus.install(cluster.kube, cluster.images.prometheus)
+    return cluster.kube
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Cluster, metrics: Kube) -> Iterator[Release]:
     """The operator, installed by helm."""
     installed = Release(cluster.kube.at(NAMESPACE), cluster.helm, values(cluster.images))
     installed.install()
@@ -112,6 +125,13 @@ def serve(kube: Kube, cluster: Cluster, release: Release) -> Serve:
         return fleet
 
     return start
+
+
+@pytest.fixture
+def one_gpu(kube: Kube) -> Iterator[None]:
+    """A node of the cluster says that it has one GPU."""
+    with gpus.installed(kube, 1):
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from e2e.support.fixtures import Serve
 from e2e.support.fleet import KIND
-from e2e.support.kube import Kube
-
-RESOURCE = "e2e.batchfleet.io/gpu"  # not nvidia.com/gpu: a cluster of one's own may have real ones
-
-
-@pytest.fixture
-def one_gpu(kube: Kube) -> Iterator[None]:
-    """A node of the cluster says that it has one GPU."""
-    node = kube.list("nodes")[0]["metadata"]["name"]
-    pointer = RESOURCE.replace("/", "~1")
-    paths = [f"/status/capacity/{pointer}", f"/status/allocatable/{pointer}"]
-    add = [{"op": "add", "path": path, "value": "1"} for path in paths]
-    kube.patch("node", node, add, subresource="status")
-    yield
-    remove = [{"op": "remove", "path": path} for path in paths]
-    kube.patch("node", node, remove, subresource="status")
+from e2e.support.gpus import RESOURCE
 
 
 @pytest.mark.usefixtures("one_gpu")

@@ -21,7 +21,6 @@ MODEL = "tiny"
 def test_the_quickstart_merges_on_real_vllm(kube: Kube, clients: Kube, cluster: Cluster) -> None:
     if not cluster.images.vllm:
         pytest.skip("this cluster has no image of vLLM for the CPU")
-    prometheus.install(kube, cluster.images.prometheus)
     kube.run("apply", "-f", str(QUICKSTART))
     fleet = Fleet(kube, "quickstart")
     fleet.wait_ready(1, within_seconds=240)

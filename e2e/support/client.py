@@ -139,6 +139,27 @@ async def one_client(
     return told
 
 
+async def arriving(load: dict[str, Any], stop: asyncio.Event, began: float) -> list[dict[str, Any]]:
+    """Requests that come at a growing rate, whatever became of those before.
+
+    Each has a connection of its own, so that new pods have their share at once.
+    """
+    ramp = load["ramp"]
+    timeout = aiohttp.ClientTimeout(total=load["timeout_seconds"])
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, headers=load["headers"]
+    ) as session:
+        asked: list[asyncio.Task[dict[str, Any]]] = []
+        due = began
+        while not stop.is_set():
+            grown = min((due - began) / ramp["over_seconds"], 1.0)
+            due += 1 / (ramp["first"] + (ramp["last"] - ramp["first"]) * grown)
+            await asyncio.sleep(due - time.perf_counter())
+            asked.append(asyncio.create_task(ask_once(session, load, len(asked), 0, began)))
+        return list(await asyncio.gather(*asked))
+
+
 async def reachable(url: str, within_seconds: float = 30.0) -> None:
     """Wait until the address takes connections, but no longer than this.
 
@@ -160,12 +181,16 @@ async def reachable(url: str, within_seconds: float = 30.0) -> None:
 async def main(load: dict[str, Any]) -> None:
     await reachable(load["url"])
     stop = asyncio.Event()
-    if load["requests"] == 0:  # until whoever started us closes our standard input
+    if load["requests"] == 0 or load["ramp"]:  # until whoever started us closes our standard input
         loop = asyncio.get_running_loop()
         loop.run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: stop.set())
     print("started", file=sys.stderr, flush=True)
     began = time.perf_counter()
-    told = await asyncio.gather(*(one_client(load, i, stop, began) for i in range(load["clients"])))
+    if load["ramp"]:
+        told = [await arriving(load, stop, began)]
+    else:
+        clients = (one_client(load, i, stop, began) for i in range(load["clients"]))
+        told = await asyncio.gather(*clients)
     seconds = time.perf_counter() - began
     json.dump({"seconds": seconds, "answers": [one for each in told for one in each]}, sys.stdout)
 

@@ -23,8 +23,20 @@ POD = "clients"
 
 
 @dataclass(frozen=True)
+class Ramp:
+    """Requests per second that grow from ``first`` to ``last``, and stay there until stopped."""
+
+    first: float
+    last: float
+    over_seconds: float
+
+
+@dataclass(frozen=True)
 class Load:
-    """Some clients, each with one connection, each asking one thing after the other."""
+    """Some clients, each with one connection, each asking one thing after the other.
+
+    With ``ramp`` every request is a client of its own, and none waits for another's answer.
+    """
 
     url: str
     model: str
@@ -38,6 +50,7 @@ class Load:
     pause_seconds: float = 0.0
     timeout_seconds: float = 60.0
     headers: Mapping[str, str] = field(default_factory=dict)
+    ramp: Ramp | None = None
     # More fields of the body; by default every answer has all of its max_tokens.
     extra: Mapping[str, Any] = field(default_factory=lambda: {"ignore_eos": True})
 

@@ -47,6 +47,16 @@ def objects(name: str, source: Path, image: str, command: Sequence[str]) -> tupl
     return program, pod
 
 
+def service(name: str, port: int) -> Object:
+    """The address of the pod of this name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"selector": {"app": name}, "ports": [{"port": port}]},
+    }
+
+
 def wait_running(kube: Kube, name: str) -> None:
     def look() -> None:
         phase = kube.get("pod", name)["status"].get("phase")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +15,9 @@ from e2e.support.wait import NotYetError, until
 
 MANIFEST = Path(__file__).parents[1] / "kind" / "prometheus" / "prometheus.yaml"
 NAMESPACE = "monitoring"
+SELECTOR = "app.kubernetes.io/name=prometheus"
+URL = f"http://prometheus.{NAMESPACE}.svc:9090"
+SCRAPE_SECONDS = 1  # as the manifest says
 
 
 def install(kube: Kube, image: str) -> None:
@@ -20,6 +25,24 @@ def install(kube: Kube, image: str) -> None:
     own = kube.at(NAMESPACE)
     own.run("apply", "-f", "-", stdin=MANIFEST.read_text().replace(images.tag("prometheus"), image))
     own.run("rollout", "status", "deployment/prometheus", "--timeout=90s", timeout_seconds=100)
+
+
+@contextmanager
+def gone(kube: Kube) -> Iterator[None]:
+    """Within the block there is no Prometheus; the one that comes back knows nothing of before."""
+    own = kube.at(NAMESPACE)
+    own.run("scale", "deployment/prometheus", "--replicas=0")
+
+    def look() -> None:
+        if own.list("pods", SELECTOR):
+            raise NotYetError("its pod is still there")
+
+    try:
+        until("Prometheus gone", look, within_seconds=60)
+        yield
+    finally:
+        own.run("scale", "deployment/prometheus", "--replicas=1")
+        own.run("rollout", "status", "deployment/prometheus", "--timeout=90s", timeout_seconds=100)
 
 
 def of(fleet: Fleet, metric: str) -> str:

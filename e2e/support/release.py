@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from e2e.support import prometheus
 from e2e.support.cluster import Images
 from e2e.support.kube import Kube, KubeError
 from e2e.support.wait import NotYetError, until
@@ -18,6 +19,17 @@ CHART = Path(__file__).parents[2] / "helm" / "batchfleet"
 NAME = "batchfleet"
 NAMESPACE = "batchfleet-system"
 OPERATOR = "app.kubernetes.io/name=batchfleet-operator"
+
+
+# What is scraped each second is looked at each second: the tests have no minutes.
+_PROMETHEUS = {
+    "url": prometheus.URL,
+    "tickSeconds": prometheus.SCRAPE_SECONDS,
+    "timeoutSeconds": 3,
+    "maxAgeSeconds": 5,
+    "allowQueries": True,
+    "allowSources": True,
+}
 
 
 def image_values(image: str) -> dict[str, str]:
@@ -36,7 +48,11 @@ def values(images: Images) -> dict[str, Any]:
             "adminFrom": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0"}}]
         },
     }
-    return {**told, "vllmImage": image_values(images.vllm)} if images.vllm else told
+    if images.vllm:
+        told["vllmImage"] = image_values(images.vllm)
+    if images.prometheus:
+        told["monitoring"] = {"prometheus": _PROMETHEUS}
+    return told
 
 
 @dataclass(frozen=True)
@@ -67,20 +83,27 @@ class Release:
     @contextmanager
     def upgraded(self, operator_image: str, service_defaults: Mapping[str, Any]) -> Iterator[None]:
         """Within the block another operator runs, with other defaults for new revisions."""
-        changed = {
-            **self.values,
-            "image": image_values(operator_image),
-            "serviceDefaults": service_defaults,
-        }
+        with self.changed(image=image_values(operator_image), serviceDefaults=service_defaults):
+            yield
+
+    @contextmanager
+    def changed(self, **values: Any) -> Iterator[None]:
+        """Within the block an operator runs with these values; they must make it start anew."""
         old = self.operator_uids()
         try:
-            Release(self.kube, self.helm, changed).install()
+            Release(self.kube, self.helm, {**self.values, **values}).install()
             self._wait_gone(old)
             yield
         finally:
             new = self.operator_uids()
             self._helm("rollback", NAME, "--wait", "--timeout=120s")
             self._wait_gone(new)
+
+    def restart_operator(self) -> None:
+        """In good order: the old one gives the lease back."""
+        old = self.operator_uids()
+        self.kube.run("rollout", "restart", "deployment", f"--selector={OPERATOR}")
+        self._wait_gone(old)
 
     def operator_uids(self) -> set[str]:
         return {pod["metadata"]["uid"] for pod in self.kube.list("pods", OPERATOR)}
