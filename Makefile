@@ -21,18 +21,20 @@ test: $(STAMP) ## Lint, types, imports, unit tests, contract tests against a rea
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m e2e.kind build helm control-plane
+	$(BIN)/python -m e2e.kind build helm control-plane prometheus promtool
 	$(BIN)/pytest $(ARGS)
 
 e2e: $(STAMP) ## Behaviour tests on a kind cluster (ARGS="--cluster=current" for your own)
 	$(BIN)/pytest e2e $(ARGS)
 
-bench: $(STAMP) ## Measure (BENCH=hop|gain|correctness|overload|soak ARGS="--quick --check")
+bench: $(STAMP) ## Measure (BENCH=hop|gain|correctness|overload|scale|soak ARGS="--quick --check")
 	$(BIN)/python -m bench.$(or $(BENCH),hop) $(ARGS)
 
-generate: $(STAMP) ## Write what is made from code: CRDs, docs/api.md, docs/metrics.md
+generate: $(STAMP) ## Write what is made from code: CRDs, docs/api.md, docs/metrics.md, alerts, dashboards
 	$(BIN)/python -m batchfleet_operator.crd --write .
 	$(BIN)/python -m batchfleet_worker.metrics --write docs/metrics.md
+	$(BIN)/python -m batchfleet_operator.rules --write .
+	$(BIN)/python -m batchfleet_operator.dashboards --write .
 
 fmt: $(STAMP) ## Format and mend what ruff can mend
 	$(BIN)/ruff check --fix .
@@ -40,12 +42,12 @@ fmt: $(STAMP) ## Format and mend what ruff can mend
 
 lock: $(STAMP) ## Pin the dependencies again, newest first (files that name no index)
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile $(LOCK) -o requirements-dev.txt requirements-dev.in operator/pyproject.toml worker/pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --all-extras -o requirements-dev.txt requirements-dev.in operator/pyproject.toml worker/pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) -o requirements-build.txt requirements-build.in
 	$(BIN)/uv pip compile $(LOCK) -o worker/requirements-build.txt worker/requirements-build.in
 	$(BIN)/uv pip compile $(LOCK) -o operator/requirements.txt operator/pyproject.toml
-	$(BIN)/uv pip compile $(LOCK) -o worker/requirements.txt worker/pyproject.toml
-LOCK := --quiet --upgrade --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+	$(BIN)/uv pip compile $(LOCK) --all-extras -o worker/requirements.txt worker/pyproject.toml
+LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 clean: ## Remove the virtual environment and tool caches from the tree
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
