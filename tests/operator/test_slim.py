@@ -13,6 +13,7 @@ from batchfleet_operator import byhand, documents
 from batchfleet_operator.config import Config
 from batchfleet_operator.decision import Object, plan_as_yaml
 from batchfleet_operator.plan import plan
+from batchfleet_operator.scaling.outside import outside_writer
 from batchfleet_operator.slim import slim
 
 STORIES = sorted(path.parent for path in Path(__file__).parent.glob("stories/*/service.yaml"))
@@ -78,3 +79,24 @@ def test_names_of_fields_are_the_same_objects() -> None:
     first, second = (slim(pod()) for _ in range(2))
     for one, other in zip(first["status"], second["status"], strict=True):
         assert one is other
+
+
+def test_who_scaled_the_service_itself_is_kept() -> None:
+    """Else what is said of it would differ between the store and the server, look after look."""
+    whole: Object = {
+        "kind": "BatchInferenceService",
+        "metadata": {
+            "name": "chat",
+            "managedFields": [
+                {
+                    "manager": "kubectl",
+                    "subresource": "scale",
+                    "time": "2026-01-01T00:00:00Z",
+                    "fieldsV1": {"f:spec": {"f:replicas": {}}},
+                },
+                {"manager": "helm", "fieldsV1": {"f:spec": {"f:engine": {}}}},
+            ],
+        },
+        "spec": {"autoscaling": {"maxReplicas": 3}},
+    }
+    assert outside_writer(whole) == outside_writer(slim(whole)) == "kubectl"

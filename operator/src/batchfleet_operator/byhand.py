@@ -34,14 +34,14 @@ def scaled(deployment: Object, now: datetime) -> Edit | None:
         return None
     edits = [
         Edit(entry.get("manager", "somebody"), int(replicas), parse_time(entry["time"]) + RESPECTED)
-        for entry in _writers(deployment, "f:replicas")
+        for entry in writers(deployment, "f:replicas")
         if entry.get("manager") != names.FIELD_MANAGER and "time" in entry
     ]
     latest = max(edits, key=lambda each: each.until, default=None)
     return latest if latest is not None and latest.until > now else None
 
 
-def _writers(thing: Object, field: str) -> Iterator[Object]:
+def writers(thing: Object, field: str) -> Iterator[Object]:
     """Entries of the managers that own a field of the spec."""
     for entry in thing["metadata"].get("managedFields") or ():
         if field in ((entry.get("fieldsV1") or {}).get("f:spec") or {}):

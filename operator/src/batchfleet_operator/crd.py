@@ -9,7 +9,6 @@ titles.  pydantic emits all of these, so its schema is walked once and rewritten
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from batchfleet_operator import names
+from batchfleet_operator import generated, names
 from batchfleet_operator.api.schema import Model
 from batchfleet_operator.api.service import BatchInferenceService, Spec
 from batchfleet_operator.api.status import Status
@@ -146,30 +145,12 @@ def files() -> dict[str, str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Writes the files, or tells which of them are stale."""
-    parser = argparse.ArgumentParser(prog="python -m batchfleet_operator.crd", description=__doc__)
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--write", type=Path, metavar="ROOT", help="make the files below ROOT")
-    action.add_argument("--check", type=Path, metavar="ROOT", help="fail where they are stale")
-    chosen = parser.parse_args(arguments)
-    if chosen.write is not None:
-        for path, text in files().items():
-            target = chosen.write / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text)
-        return 0
-    stale = stale_files(chosen.check)
-    for path in stale:
-        sys.stderr.write(f"{path} is stale: run `make generate`\n")
-    return 1 if stale else 0
+    return generated.main(files(), "python -m batchfleet_operator.crd", arguments)
 
 
 def stale_files(root: Path) -> list[str]:
     """Generated files below ``root`` that differ from what would be written now, or are missing."""
-    return [
-        path
-        for path, text in files().items()
-        if not (root / path).is_file() or (root / path).read_text() != text
-    ]
+    return generated.stale(files(), root)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from sys import intern
 from typing import Any
 
 from batchfleet_operator import names
+from batchfleet_operator.byhand import writers
 from batchfleet_operator.decision import Object
 
 POD_STATUS = ("phase", "podIP", "conditions", "initContainerStatuses", "containerStatuses")
@@ -29,11 +30,10 @@ def slim(raw: Object) -> Object:
 
 def _metadata(raw: Object) -> Object:
     metadata = {name: value for name, value in raw["metadata"].items() if name != "managedFields"}
-    if raw["kind"] == names.DEPLOYMENT.kind:
+    if raw["kind"] in (names.DEPLOYMENT.kind, names.KIND):
         scalers = [
             {**each, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
-            for each in raw["metadata"].get("managedFields") or ()
-            if "f:replicas" in ((each.get("fieldsV1") or {}).get("f:spec") or {})
+            for each in writers(raw, "f:replicas")
         ]
         if scalers:
             metadata["managedFields"] = scalers

@@ -7,6 +7,7 @@ notes the writer of every field in ``metadata.managedFields``.
 
 from __future__ import annotations
 
+from batchfleet_operator.byhand import writers
 from batchfleet_operator.decision import Object
 
 SCALE = "scale"
@@ -20,12 +21,7 @@ def outside_writer(service: Object) -> str | None:
     """
     if service.get("spec", {}).get("autoscaling") is None:
         return None
-    writes = [
-        each
-        for each in service.get("metadata", {}).get("managedFields", ())
-        if each.get("subresource") == SCALE
-        and "f:replicas" in each.get("fieldsV1", {}).get("f:spec", {})
-    ]
+    writes = [each for each in writers(service, "f:replicas") if each.get("subresource") == SCALE]
     if not writes:
         return None
     last = max(writes, key=lambda each: str(each.get("time", "")))
