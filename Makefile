@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test e2e bench generate fmt lock clean
+.PHONY: help setup demo demo-down test ahead e2e bench generate fmt lock clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Begin with make demo; README.md says what it does. Needs Python 3.11 and Go."
+
+setup: $(STAMP) ## Make the virtual environment
 
 demo: $(STAMP) ## From nothing to real completions on a local cluster (ENGINE=sim for the simulator)
 	$(BIN)/python -m e2e.demo --engine $(or $(ENGINE),vllm)
@@ -24,10 +27,17 @@ test: $(STAMP) ## Lint, types, imports, unit tests, contract tests against a rea
 	$(BIN)/python -m e2e.kind build helm control-plane prometheus promtool
 	$(BIN)/pytest $(ARGS)
 
+# In the order in which `make test` and `make e2e` ask for it.
+ahead: $(STAMP) ## Build ahead what the tests take from the cache (CI does, beside the tests)
+	$(BIN)/python -m e2e.kind build helm control-plane prometheus promtool
+	$(BIN)/python -m e2e.kind build kind node prometheus-operator prometheus-config-reloader
+	$(BIN)/python -m e2e.kind images operator worker prometheus vllm prometheus-operator prometheus-config-reloader
+
 e2e: $(STAMP) ## Behaviour tests on a kind cluster (ARGS="--cluster=current" for your own)
 	$(BIN)/pytest e2e $(ARGS)
 
-bench: $(STAMP) ## Measure (BENCH=hop|gain|correctness|overload|scale|soak ARGS="--quick --check")
+bench: $(STAMP) ## Measure (BENCH=hop|gain|correctness|overload|scale|soak|autoscale ARGS="--quick --check")
+	@test -f bench/$(or $(BENCH),hop)/__main__.py || { echo "There is no bench $(BENCH); make help names them, bench/README.md says what they show." >&2; exit 2; }
 	$(BIN)/python -m bench.$(or $(BENCH),hop) $(ARGS)
 
 generate: $(STAMP) ## Write what is made from code: CRDs, docs/api.md, docs/metrics.md, alerts, dashboards

@@ -15,10 +15,10 @@ def test_an_image_that_cannot_be_pulled(serve: Serve, clients: Kube) -> None:
     (before,) = fleet.pods()
 
     fleet.patch_spec(engine={"image": NO_SUCH_IMAGE})
-    fleet.wait_for("Ready", "False", within_seconds=60, saying=[NO_SUCH_IMAGE])
+    fleet.wait_for("Ready", "False", within_seconds=150, saying=[NO_SUCH_IMAGE])
 
     # The revision that works keeps working.
-    fleet.wait_for("Available", within_seconds=10)
+    fleet.wait_for("Available", within_seconds=30)
     assert ask(clients, Load(fleet.url, MODEL, 2, unique=True)).failures == []
     assert before in fleet.pods()
 
@@ -26,7 +26,7 @@ def test_an_image_that_cannot_be_pulled(serve: Serve, clients: Kube) -> None:
 def test_an_engine_that_dies_at_start(serve: Serve) -> None:
     fleet = serve(wait=False, args=["--no-such-flag"])
 
-    told = fleet.wait_for("Ready", "False", within_seconds=90, saying=["engine", "--no-such-flag"])
+    told = fleet.wait_for("Ready", "False", within_seconds=150, saying=["engine", "--no-such-flag"])
 
     print(f"{told['reason']}: {told['message']}")
     (pod,) = fleet.pods()

@@ -10,7 +10,7 @@ from e2e.support.services import MODEL
 from e2e.support.wait import NotYetError, until
 
 ANNOTATION = "batchfleet.io/bypass"
-WITHIN_SECONDS = 20.0
+WITHIN_SECONDS = 60.0
 
 
 def annotate(fleet: Fleet, value: str | None) -> None:

@@ -19,4 +19,4 @@ def test_delete_leaves_nothing(serve: Serve) -> None:
         if left or fleet.kube.find(KIND, fleet.name):
             raise NotYetError(f"left: {', '.join(left)}")
 
-    until("nothing is left", look, within_seconds=90)
+    until("nothing is left", look, within_seconds=150)

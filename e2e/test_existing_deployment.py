@@ -21,10 +21,11 @@ CLIENTS = 8
 
 def test_the_example_observes_and_then_merges(kube: Kube, clients: Kube, cluster: Cluster) -> None:
     kube.apply(*with_simulator(EXAMPLE.read_text(), cluster.images.worker))
-    kube.run("rollout", "status", "deployment/vllm", "--timeout=90s", timeout_seconds=100)
+    kube.run("rollout", "status", "deployment/vllm", "--timeout=180s", timeout_seconds=190)
     (pod,) = kube.list("pods", "app=vllm")
     name = pod["metadata"]["name"]
-    crowd = Load(f"http://vllm.{kube.namespace}.svc", MODEL, CLIENTS)
+    # Three seconds: all have come before the first is answered.
+    crowd = Load(f"http://vllm.{kube.namespace}.svc", MODEL, CLIENTS, max_tokens=60)
 
     observed = ask(clients, crowd)
 

@@ -17,9 +17,9 @@ def test_gpus_are_requested_and_missed_by_name(serve: Serve) -> None:
 
     fleet.kube.run("scale", KIND, fleet.name, "--replicas=2")
 
-    told = fleet.wait_for("Ready", "False", within_seconds=60, saying=[RESOURCE])
+    told = fleet.wait_for("Ready", "False", within_seconds=90, saying=[RESOURCE])
     print(f"{told['reason']}: {told['message']}")
-    fleet.wait_for("Available", within_seconds=10)  # the first pod still serves
+    fleet.wait_for("Available", within_seconds=30)  # the first pod still serves
 
     fleet.kube.run("scale", KIND, fleet.name, "--replicas=1")
     fleet.wait_ready(1)

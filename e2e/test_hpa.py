@@ -16,7 +16,7 @@ from e2e.support.wait import NotYetError, until
 NAME = "external-metrics"
 API = f"v1beta1.{external_metrics.GROUP_VERSION.split('/')[0]}"
 # The controller looks every 15 s, and a pod takes a few seconds to start or to drain.
-FOLLOWED_WITHIN_SECONDS = 60
+FOLLOWED_WITHIN_SECONDS = 120
 
 
 @pytest.fixture

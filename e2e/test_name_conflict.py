@@ -17,7 +17,7 @@ def test_somebody_elses_service_is_left_alone(serve: Serve, kube: Kube) -> None:
     before = kube.get("service", "chat")
 
     fleet = serve(wait=False)
-    told = fleet.wait_for("Ready", "False", within_seconds=30, saying=["Service", "chat"])
+    told = fleet.wait_for("Ready", "False", within_seconds=60, saying=["Service", "chat"])
 
     assert told["reason"] == "NameConflict"
     assert kube.get("service", "chat") == before  # down to its resourceVersion

@@ -20,7 +20,7 @@ def test_a_rollout_survives_its_operator(serve: Serve, release: Release) -> None
             raise NotYetError(f"revisions {sorted(pod.revision for pod in pods)}")
         return pods
 
-    until("both revisions run", half_way, within_seconds=60, every_seconds=0.2)
+    until("both revisions run", half_way, within_seconds=90, every_seconds=0.2)
     release.kill_operator()
     half_way()  # it was not over yet
 

@@ -7,7 +7,7 @@ import pytest
 from e2e.support.cluster import Cluster
 from e2e.support.fixtures import Serve
 from e2e.support.release import Release
-from e2e.support.wait import NotYetError, holds
+from e2e.support.wait import NotYetError, holds, until
 
 MARK = "e2e.batchfleet.io/rendered-by"
 
@@ -22,8 +22,13 @@ def test_an_upgrade_restarts_nothing(serve: Serve, release: Release, cluster: Cl
         assert release.operator_uids().isdisjoint(old_operator)
         # The new operator is at work on the old service, and still no pod changes.
         fleet.patch_spec(batching={"maxBatchSize": 9})
+
+        def applied() -> None:
+            if (limits := [fleet.state(pod)["limit"] for pod in before]) != [9, 9]:
+                raise NotYetError(f"the limits are {limits}")
+
+        until("the limit is 9 in both pods", applied, within_seconds=90)
         fleet.wait_for("Ready", within_seconds=60)
-        assert {fleet.state(pod)["limit"] for pod in before} == {9}
 
         def unchanged() -> None:
             if (now := fleet.pods()) != before:

@@ -17,7 +17,7 @@ def test_under_streaming_load(serve: Serve, clients: Kube) -> None:
     streams = Load(fleet.url, MODEL, 8, requests=0, stream="always", unique=True, max_tokens=60)
 
     with running(clients, streams) as load:
-        busy = until("a pod with work", lambda: working(fleet), within_seconds=30)
+        busy = until("a pod with work", fleet.at_work, within_seconds=90)
         fleet.kube.delete("pod", busy.name)
         last = see_it_off(fleet, busy)
         fleet.wait_ready(2)
@@ -34,7 +34,7 @@ def test_an_idle_pod_under_keep_alive_load(serve: Serve, clients: Kube) -> None:
     sparse = Load(fleet.url, MODEL, 8, requests=0, unique=True, max_tokens=1, pause_seconds=0.4)
 
     with running(clients, sparse) as load:
-        idle = until("a pod without work", lambda: resting(fleet), within_seconds=30)
+        idle = until("a pod without work", lambda: resting(fleet), within_seconds=90)
         fleet.kube.delete("pod", idle.name)
         last = see_it_off(fleet, idle)
         fleet.wait_ready(2)
@@ -42,13 +42,6 @@ def test_an_idle_pod_under_keep_alive_load(serve: Serve, clients: Kube) -> None:
 
     assert account.failures == []
     assert last["drain"]["aborted"] == 0
-
-
-def working(fleet: Fleet) -> Pod:
-    for pod in fleet.pods():
-        if fleet.state(pod)["inFlight"] > 0:
-            return pod
-    raise NotYetError("nothing in flight anywhere")
 
 
 def resting(fleet: Fleet) -> Pod:
@@ -76,4 +69,4 @@ def see_it_off(fleet: Fleet, pod: Pod) -> dict[str, Any]:
                 told.append(state)
         raise NotYetError(f"{pod.name} is still there, and said {told[-1:]}")
 
-    return until(f"{pod.name} gone", look, within_seconds=90, every_seconds=0.3)
+    return until(f"{pod.name} gone", look, within_seconds=150, every_seconds=0.3)

@@ -10,20 +10,25 @@ from e2e.support.fixtures import Serve
 from e2e.support.fleet import Fleet
 from e2e.support.gpus import RESOURCE
 from e2e.support.kube import Kube
-from e2e.support.load import Load, Ramp, running
+from e2e.support.load import Load, running, steady
 from e2e.support.services import MODEL
 from e2e.support.wait import NotYetError, until
 
-# The defaults are three samples of a minute.
+# The defaults are three samples of a minute.  A machine of many small pods is not even: what is
+# slow here is ten times as slow.
 JUDGED: dict[str, Any] = {
-    "canary": {"sampleSeconds": 3, "samples": 2, "minRequests": 5, "deadlineSeconds": 60}
+    "canary": {
+        "sampleSeconds": 3,
+        "samples": 2,
+        "minRequests": 5,
+        "maxSlowerPercent": 200,
+        "deadlineSeconds": 90,
+    }
 }
 
 
-def steady(fleet: Fleet, per_second: float) -> Load:
-    """Requests that reach every pod: each has a connection of its own."""
-    ramp = Ramp(per_second, per_second, over_seconds=1)
-    return Load(fleet.url, MODEL, 1, stream="mixed", unique=True, max_tokens=8, ramp=ramp)
+def twelve_a_second(fleet: Fleet) -> Load:
+    return steady(fleet.url, MODEL, 12, stream="mixed", max_tokens=8)
 
 
 def test_a_slow_revision_goes_back_without_a_failed_request(serve: Serve, clients: Kube) -> None:
@@ -31,10 +36,10 @@ def test_a_slow_revision_goes_back_without_a_failed_request(serve: Serve, client
     before = fleet.pods()
     arguments = fleet.object()["spec"]["engine"]["args"]
 
-    with running(clients, steady(fleet, 12)) as load:
+    with running(clients, twelve_a_second(fleet)) as load:
         fleet.patch_spec(engine={"args": [*arguments, "--fail-slow-factor=10"]})
-        told = fleet.wait_for("Ready", "False", within_seconds=90, saying=["RolledBack"])
-        until("the stable revision alone", lambda: alone(fleet, 1), within_seconds=60)
+        told = fleet.wait_for("Ready", "False", within_seconds=120, saying=["RolledBack"])
+        until("the stable revision alone", lambda: alone(fleet, 1), within_seconds=120)
         account = load.stop()
 
     print(f"{told['reason']}: {told['message']}")
@@ -53,15 +58,15 @@ def test_all_pods_ill_after_a_rollout_go_back_together(serve: Serve, clients: Ku
     # Good in every sample, until somebody asks for what it cannot do.
     fragile = ["--fail-error-percent=100", "--fail-on-prompt=poison"]
 
-    with running(clients, steady(fleet, 12)):
+    with running(clients, twelve_a_second(fleet)):
         fleet.patch_spec(engine={"args": [*arguments, *fragile]})
-        until("the new revision alone", lambda: alone(fleet, 2), within_seconds=120)
+        until("the new revision alone", lambda: alone(fleet, 2), within_seconds=180)
         fleet.wait_ready(2)
-        automation.wait_rule("errors", "Healthy", within_seconds=30)
-        with running(clients, replace(steady(fleet, 12), question="poison")):
-            told = fleet.wait_for("Ready", "False", within_seconds=60, saying=["RolledBack"])
-            until("the stable revision alone", lambda: alone(fleet, 1), within_seconds=90)
-            automation.wait_rule("errors", "Healthy", within_seconds=30)
+        automation.wait_rule("errors", "Healthy", within_seconds=120)
+        with running(clients, replace(twelve_a_second(fleet), question="poison")):
+            told = fleet.wait_for("Ready", "False", within_seconds=120, saying=["RolledBack"])
+            until("the stable revision alone", lambda: alone(fleet, 1), within_seconds=120)
+            automation.wait_rule("errors", "Healthy", within_seconds=120)
 
     print(f"{told['reason']}: {told['message']}")
     assert {one["action"] for one in automation.history()} == {"Rollback"}  # none restarted
@@ -75,12 +80,12 @@ def test_one_replica_without_a_spare_gpu(serve: Serve, one_gpu: None) -> None:
     arguments = fleet.object()["spec"]["engine"]["args"]
 
     fleet.patch_spec(engine={"args": [*arguments, "--max-num-seqs=32"]})
-    told = fleet.wait_for("Ready", "False", within_seconds=60, saying=[RESOURCE])
+    told = fleet.wait_for("Ready", "False", within_seconds=120, saying=[RESOURCE])
     print(f"{told['reason']}: {told['message']}")
-    fleet.wait_for("Available", within_seconds=5)  # the one that has the GPU keeps it
+    fleet.wait_for("Available", within_seconds=30)  # the one that has the GPU keeps it
 
     fleet.patch_spec(rollout={"allowDowntime": True})
-    (pod,) = fleet.wait_ready(1, within_seconds=90)
+    (pod,) = fleet.wait_ready(1, within_seconds=120)
     assert pod.revision == 2
 
 

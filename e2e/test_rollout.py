@@ -7,6 +7,7 @@ from e2e.support.fleet import Fleet
 from e2e.support.kube import Kube
 from e2e.support.load import Load, running
 from e2e.support.services import MODEL
+from e2e.support.wait import NotYetError, until
 
 
 def test_a_new_revision_rolls_out_under_load(serve: Serve, clients: Kube) -> None:
@@ -25,7 +26,12 @@ def test_a_new_revision_rolls_out_under_load(serve: Serve, clients: Kube) -> Non
     assert len(account.answers) > 20
     assert {pod.revision for pod in pods} == {2}
     assert fleet.total("batchfleet_engine_calls_total") > 0
-    assert names(fleet, "deployments") == ["chat-2"]
+
+    def tidy() -> None:
+        if (left := names(fleet, "deployments")) != ["chat-2"]:
+            raise NotYetError(f"{left}")
+
+    until("the old revision has no Deployment", tidy, within_seconds=60)
     assert names(fleet, "controllerrevisions") == ["chat-1", "chat-2"]
 
 

@@ -23,7 +23,7 @@ def test_the_quickstart_merges_on_real_vllm(kube: Kube, clients: Kube, cluster: 
         pytest.skip("this cluster has no image of vLLM for the CPU")
     kube.run("apply", "-f", str(QUICKSTART))
     fleet = Fleet(kube, "quickstart")
-    fleet.wait_ready(1, within_seconds=240)
+    fleet.wait_ready(1, within_seconds=480)
     merged, reached = "batchfleet_requests_merged_total", "vllm:request_success_total"
     before = {name: fleet.settled(name) for name in (merged, reached)}
 

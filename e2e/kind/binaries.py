@@ -95,6 +95,7 @@ SETS = {
         *("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "kubectl"),
         *("kwok", "kwokctl"),
     ),
+    "node": ("kubelet", "kube-proxy", "kubeadm", "pause", "coredns"),
 }
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from e2e.kind import binaries, cache, engine, node_image, steps
 
 DEFAULT_NAME = "batchfleet"
-_CREATE_SECONDS = 300.0
-_DNS_SECONDS = 120.0
-_DELETE_SECONDS = 120.0
+_CREATE_SECONDS = 600.0
+_DNS_SECONDS = 300.0
+_DELETE_SECONDS = 300.0
 _LOAD_SECONDS = 600.0
 _PULL_SECONDS = 600.0
 
@@ -121,7 +121,7 @@ def _create_from(image: str, own: bool, name: str, docker: engine.Engine) -> Non
             "--kubeconfig",
             kubeconfig(name),
             "--wait",
-            "120s",
+            "240s",
             docker=docker,
             timeout_seconds=_CREATE_SECONDS,
         )

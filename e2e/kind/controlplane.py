@@ -25,7 +25,7 @@ _PROGRAMS = {
     "--etcd-binary": "etcd",
     "--kwok-controller-binary": "kwok",
 }
-_TIMEOUT_SECONDS = 120.0
+_TIMEOUT_SECONDS = 300.0
 
 
 class ControlPlane:
@@ -74,7 +74,7 @@ class ControlPlane:
             with cache.lock("control-plane"), steps.step(f"start control plane {self.name}"):
                 self._kwokctl(
                     *("create", "cluster", "--runtime", "binary", *given),
-                    *("--kubeconfig", self.kubeconfig, "--wait", "60s", "--quiet-pull"),
+                    *("--kubeconfig", self.kubeconfig, "--wait", "180s", "--quiet-pull"),
                     *self._extra_args,
                 )
         except BaseException:

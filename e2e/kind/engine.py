@@ -27,7 +27,7 @@ _CGROUP = "batchfleet"
 # Our own network: it can be removed without asking whose clusters are on kind's default one.
 NETWORK = "batchfleet"
 _USE = "engine-use"  # the lock that everybody holds who needs the engine to stay
-_EXEC_SECONDS = 5.0  # until dockerd must be among the processes
+_EXEC_SECONDS = 20.0  # until dockerd must be among the processes
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _COMMAND_SECONDS = 300.0

@@ -87,13 +87,14 @@ class Automation:
         return until(what, look, within_seconds=within_seconds, every_seconds=0.1)
 
     def wait_outcome(self, rule: str, outcome: str, *, within_seconds: float) -> Object:
-        """The rule's last action once it ended so."""
+        """The rule's first action that ended so: another may have followed by now."""
 
         def look() -> Object:
             ended = [one for one in self.history() if one["rule"] == rule]
-            if not ended or ended[-1]["outcome"] != outcome:
-                raise NotYetError(f"history {ended}, intents {self.intents()}")
-            return ended[-1]
+            for one in ended:
+                if one["outcome"] == outcome:
+                    return one
+            raise NotYetError(f"history {ended}, intents {self.intents()}")
 
         what = f"rule {rule}: {outcome}"
         return until(what, look, within_seconds=within_seconds, every_seconds=0.3)

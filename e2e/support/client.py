@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 import time
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 
 class LostError(Exception):
@@ -27,6 +29,21 @@ class LostError(Exception):
 
 class RefusedError(Exception):
     """The server said no, in words."""
+
+
+class Known(AbstractResolver):
+    """The fleet's address, which stays: no request waits for the cluster's name service."""
+
+    def __init__(self, found: list[ResolveResult]) -> None:
+        self._found = found
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return self._found
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 async def ask_once(
@@ -121,12 +138,12 @@ async def read_stream(content: aiohttp.StreamReader, told: dict[str, Any], began
 
 
 async def one_client(
-    load: dict[str, Any], client: int, stop: asyncio.Event, began: float
+    load: dict[str, Any], address: Known, client: int, stop: asyncio.Event, began: float
 ) -> list[dict[str, Any]]:
     """Requests one after the other over one connection, open as long as the server keeps it."""
     told = []
     timeout = aiohttp.ClientTimeout(total=load["timeout_seconds"])
-    connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=3600)
+    connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=3600, resolver=address)
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, headers=load["headers"]
     ) as session:
@@ -139,14 +156,16 @@ async def one_client(
     return told
 
 
-async def arriving(load: dict[str, Any], stop: asyncio.Event, began: float) -> list[dict[str, Any]]:
+async def arriving(
+    load: dict[str, Any], address: Known, stop: asyncio.Event, began: float
+) -> list[dict[str, Any]]:
     """Requests that come at a growing rate, whatever became of those before.
 
     Each has a connection of its own, so that new pods have their share at once.
     """
     ramp = load["ramp"]
     timeout = aiohttp.ClientTimeout(total=load["timeout_seconds"])
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True, resolver=address)
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, headers=load["headers"]
     ) as session:
@@ -160,26 +179,29 @@ async def arriving(load: dict[str, Any], stop: asyncio.Event, began: float) -> l
         return list(await asyncio.gather(*asked))
 
 
-async def reachable(url: str, within_seconds: float = 30.0) -> None:
-    """Wait until the address takes connections, but no longer than this.
+async def reachable(url: str, within_seconds: float = 30.0) -> Known:
+    """The address once it takes connections.
 
     Name service and kube-proxy learn of a Service's pods a moment after they are ready; what they
-    refuse until then is no answer of the fleet's.
+    refuse until then is no answer of the fleet's.  Raises OSError when the time is over.
     """
-    address = urlsplit(url)
+    host, port = urlsplit(url).hostname or "", urlsplit(url).port or 80
     deadline = time.monotonic() + within_seconds
-    while time.monotonic() < deadline:
+    while True:
         try:
-            _, writer = await asyncio.open_connection(address.hostname, address.port or 80)
+            found = await aiohttp.ThreadedResolver().resolve(host, port)
+            _, writer = await asyncio.open_connection(found[0]["host"], port)
         except OSError:
+            if time.monotonic() > deadline:
+                raise
             await asyncio.sleep(0.1)
         else:
             writer.close()
-            return
+            return Known(found)
 
 
 async def main(load: dict[str, Any]) -> None:
-    await reachable(load["url"])
+    address = await reachable(load["url"])
     stop = asyncio.Event()
     if load["requests"] == 0 or load["ramp"]:  # until whoever started us closes our standard input
         loop = asyncio.get_running_loop()
@@ -187,9 +209,9 @@ async def main(load: dict[str, Any]) -> None:
     print("started", file=sys.stderr, flush=True)
     began = time.perf_counter()
     if load["ramp"]:
-        told = [await arriving(load, stop, began)]
+        told = [await arriving(load, address, stop, began)]
     else:
-        clients = (one_client(load, i, stop, began) for i in range(load["clients"]))
+        clients = (one_client(load, address, i, stop, began) for i in range(load["clients"]))
         told = await asyncio.gather(*clients)
     seconds = time.perf_counter() - began
     json.dump({"seconds": seconds, "answers": [one for each in told for one in each]}, sys.stdout)

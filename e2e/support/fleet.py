@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from e2e.support.kube import Kube, KubeError, Object
@@ -31,10 +32,12 @@ _SAMPLE = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{.*\})? (?P<value>\S+)$")
 
 @dataclass(frozen=True)
 class Pod:
+    """Equal is what nobody replaced or restarted; a probe that was late does not count."""
+
     name: str
     uid: str
     revision: int
-    ready: bool
+    ready: bool = field(compare=False)
     leaving: bool
     restarts: dict[str, int]  # by container
     image: str  # the engine's
@@ -109,7 +112,7 @@ class Fleet:
         what = f"{self.name}: {condition}={status}"
         return until(what, look, within_seconds=within_seconds)
 
-    def wait_ready(self, pods: int, *, within_seconds: float = 90) -> list[Pod]:
+    def wait_ready(self, pods: int, *, within_seconds: float = 180) -> list[Pod]:
         """Wait until the service is Ready with exactly so many pods; leaving ones do not count."""
         self.wait_for("Ready", within_seconds=within_seconds)
 
@@ -121,7 +124,7 @@ class Fleet:
 
         return until(f"{self.name}: {pods} ready pods", look, within_seconds=within_seconds)
 
-    def wait_gone(self, uids: Collection[str], *, within_seconds: float = 60) -> None:
+    def wait_gone(self, uids: Collection[str], *, within_seconds: float = 120) -> None:
         """Wait until these pods are no more, their drain included."""
 
         def look() -> None:
@@ -140,16 +143,31 @@ class Fleet:
 
     def state(self, pod: Pod) -> dict[str, Any]:
         """What the pod's sidecar says; raises NotYetError while it does not answer."""
-        try:
-            text = self.kube.pod_http(pod.name, ADMIN_PORT, "/state")
-        except KubeError as fault:
-            raise NotYetError(str(fault)) from fault
-        document: dict[str, Any] = json.loads(text)
+        document: dict[str, Any] = json.loads(self._admin(pod, "/state"))
         return document
 
+    def at_work(self) -> Pod:
+        """A pod with requests under way; raises NotYetError while there is none."""
+        for pod in self.pods():
+            if self.state(pod)["inFlight"] > 0:
+                return pod
+        raise NotYetError("nothing in flight anywhere")
+
+    def wake_kubelet(self) -> None:
+        """It looks at a pod's Secrets once a minute, and at once when the pod changes."""
+        for pod in self.pods():
+            mark = f"e2e.batchfleet.io/looked-at={time.time()}"
+            self.kube.run("annotate", "pod", pod.name, mark, "--overwrite")
+
     def metric(self, pod: Pod, name: str) -> float:
-        """The sum of a metric's samples on the pod's page."""
-        return sum(samples(self.kube.pod_http(pod.name, ADMIN_PORT, "/metrics"), name))
+        """The sum of a metric's samples on the pod's page; raises NotYetError as ``state``."""
+        return sum(samples(self._admin(pod, "/metrics"), name))
+
+    def _admin(self, pod: Pod, path: str) -> str:
+        try:
+            return self.kube.pod_http(pod.name, ADMIN_PORT, path)
+        except KubeError as fault:
+            raise NotYetError(str(fault)) from fault
 
     def total(self, metric: str) -> float:
         """The sum of a metric over all pods."""
@@ -161,12 +179,12 @@ class Fleet:
 
         def look() -> float:
             seen.append(self.total(metric))
-            if seen[-1:] != seen[-2:-1]:
-                raise NotYetError(f"{metric} was {seen[-2:]}")
+            if len(seen) < 3 or len(set(seen[-3:])) > 1:
+                raise NotYetError(f"{metric} was {seen[-3:]}")
             return seen[-1]
 
         what = f"{self.name}: {metric} at rest"
-        return until(what, look, within_seconds=30, every_seconds=1.5)
+        return until(what, look, within_seconds=60, every_seconds=1.2)
 
     def children(self) -> list[Object]:
         return self.kube.list(CHILDREN, self.selector)

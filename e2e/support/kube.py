@@ -123,7 +123,7 @@ class Kube:
             "get",
             "--raw",
             f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy{path}",
-            "--request-timeout=5s",
+            "--request-timeout=10s",
         )
 
     def _send(self, verb: Sequence[str], objects: Sequence[Object]) -> None:

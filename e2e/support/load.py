@@ -55,6 +55,12 @@ class Load:
     extra: Mapping[str, Any] = field(default_factory=lambda: {"ignore_eos": True})
 
 
+def steady(url: str, model: str, per_second: float, **more: Any) -> Load:
+    """Requests that reach every pod: each has a connection of its own."""
+    ramp = Ramp(per_second, per_second, over_seconds=1)
+    return Load(url, model, 1, unique=True, ramp=ramp, **more)
+
+
 @dataclass(frozen=True)
 class Answer:
     """How one request ended; the outcomes are explained in client.py."""

@@ -63,4 +63,4 @@ def wait_running(kube: Kube, name: str) -> None:
         if phase != "Running":
             raise NotYetError(f"it is {phase}")
 
-    until(f"pod {name} running", look, within_seconds=60)
+    until(f"pod {name} running", look, within_seconds=120)

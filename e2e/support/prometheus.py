@@ -24,7 +24,7 @@ def install(kube: Kube, image: str) -> None:
     """Run Prometheus in its own namespace, and wait until it answers."""
     own = kube.at(NAMESPACE)
     own.run("apply", "-f", "-", stdin=MANIFEST.read_text().replace(images.tag("prometheus"), image))
-    own.run("rollout", "status", "deployment/prometheus", "--timeout=90s", timeout_seconds=100)
+    own.run("rollout", "status", "deployment/prometheus", "--timeout=180s", timeout_seconds=190)
 
 
 @contextmanager
@@ -38,11 +38,11 @@ def gone(kube: Kube) -> Iterator[None]:
             raise NotYetError("its pod is still there")
 
     try:
-        until("Prometheus gone", look, within_seconds=60)
+        until("Prometheus gone", look, within_seconds=90)
         yield
     finally:
         own.run("scale", "deployment/prometheus", "--replicas=1")
-        own.run("rollout", "status", "deployment/prometheus", "--timeout=90s", timeout_seconds=100)
+        own.run("rollout", "status", "deployment/prometheus", "--timeout=180s", timeout_seconds=190)
 
 
 def of(fleet: Fleet, metric: str) -> str:
@@ -60,7 +60,7 @@ def value(kube: Kube, query: str) -> float:
     return sum(float(sample["value"][1]) for sample in answer["data"]["result"])
 
 
-def agrees(kube: Kube, query: str, wanted: float, *, within_seconds: float = 20) -> float:
+def agrees(kube: Kube, query: str, wanted: float, *, within_seconds: float = 60) -> float:
     """Wait until a query gives the wanted number: a scrape later than what it counts."""
 
     def look() -> float:

@@ -73,7 +73,7 @@ class Release:
             "--create-namespace",
             "--values=-",
             "--wait",
-            "--timeout=120s",
+            "--timeout=180s",
             stdin=json.dumps(self.values),
         )
 
@@ -96,7 +96,7 @@ class Release:
             yield
         finally:
             new = self.operator_uids()
-            self._helm("rollback", NAME, "--wait", "--timeout=120s")
+            self._helm("rollback", NAME, "--wait", "--timeout=180s")
             self._wait_gone(new)
 
     def restart_operator(self) -> None:
@@ -118,7 +118,7 @@ class Release:
             if left := uids & self.operator_uids():
                 raise NotYetError(f"{len(left)} still there")
 
-        until("old operator pods gone", look, within_seconds=60)
+        until("old operator pods gone", look, within_seconds=120)
 
     def _helm(self, *args: str, stdin: str = "") -> None:
         command = [
@@ -128,7 +128,7 @@ class Release:
             f"--namespace={self.kube.namespace}",
         ]
         done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, timeout=180, check=False
+            command, input=stdin, capture_output=True, text=True, timeout=240, check=False
         )
         if done.returncode != 0:
             raise KubeError(f"helm {' '.join(args)}: {done.stderr.strip()}")

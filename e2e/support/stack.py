@@ -25,7 +25,8 @@ LABELS = {"release": "e2e"}
 EVERY = "2s"  # scrapes and evaluations: the test has no minutes
 CRD = "prometheuses.monitoring.coreos.com"
 _NAME = "fleet"
-_READY_SECONDS = 90
+_READY_SECONDS = 180
+_TIMEOUT = f"--timeout={_READY_SECONDS}s"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def installed(kube: Kube, images: Images) -> Iterator[Stack]:
     try:
         kube.run("apply", "--server-side", "-f", crds, timeout_seconds=120)
         kube.apply(*_operator(module, kube.namespace, images), *_prometheus(kube, images))
-        kube.run("rollout", "status", "deployment/prometheus-operator", _timeout())
+        _rolled_out(kube, "deployment/prometheus-operator")
         yield Stack(kube)
     finally:
         kube.run("delete", "--ignore-not-found", "-f", crds, timeout_seconds=120)
@@ -73,12 +74,12 @@ def installed(kube: Kube, images: Images) -> Iterator[Stack]:
 def wait_ready(kube: Kube) -> None:
     """Prometheus runs; a StatefulSet of prometheus-operator's making."""
     name = f"statefulset/prometheus-{_NAME}"
-    kube.run("wait", name, "--for=create", _timeout(), timeout_seconds=_READY_SECONDS + 10)
-    kube.run("rollout", "status", name, _timeout(), timeout_seconds=_READY_SECONDS + 10)
+    kube.run("wait", name, "--for=create", _TIMEOUT, timeout_seconds=_READY_SECONDS + 10)
+    _rolled_out(kube, name)
 
 
-def _timeout() -> str:
-    return f"--timeout={_READY_SECONDS}s"
+def _rolled_out(kube: Kube, name: str) -> None:
+    kube.run("rollout", "status", name, _TIMEOUT, timeout_seconds=_READY_SECONDS + 10)
 
 
 def _operator(module: Path, namespace: str, images: Images) -> list[Object]:

@@ -21,7 +21,7 @@ from tests.chart import chart
 from tests.support.eventually import eventually, never
 from tests.support.kube import Kube, Object
 
-STOP_SECONDS = 20
+STOP_SECONDS = 60
 
 
 class OperatorProcess:
@@ -92,7 +92,7 @@ class OperatorProcess:
 
     def leads(self) -> Self:
         """Wait until it acts."""
-        eventually(lambda: self.health() == "leading", within_seconds=40)
+        eventually(lambda: self.health() == "leading", within_seconds=120)
         return self
 
     def health(self) -> str:

@@ -20,6 +20,7 @@ class Sidecars:
         self.asked = 0
         self._hashes: dict[str, str | None] = {}
         self._access_errors: dict[str, str | None] = {}
+        self._in_flight: dict[str, int] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         app = web.Application()
@@ -52,6 +53,10 @@ class Sidecars:
             self._hashes[address] = settings_hash
             self._access_errors[address] = access_error
 
+    def serves(self, address: str, in_flight: int) -> None:
+        """From now on this pod, of which :meth:`says` has told, has so many requests."""
+        self._in_flight[address] = in_flight
+
     async def _state(self, request: web.Request) -> web.Response:
         self.asked += 1
         address = request.host.split(":")[0]
@@ -60,7 +65,7 @@ class Sidecars:
                 "settings": {"hash": self._hashes[address], "error": None},
                 "access": {"error": self._access_errors[address]},
                 "draining": False,
-                "inFlight": 0,
+                "inFlight": self._in_flight.get(address, 0),
             }
         )
 

@@ -21,7 +21,7 @@ from batchfleet_worker.pipeline import Pipeline
 from batchfleet_worker.relay import DataPort
 from batchfleet_worker.upstream import Pool
 
-PATIENCE_SECONDS = 10.0  # for what must happen; a test that waits longer has failed
+PATIENCE_SECONDS = 30.0  # for what must happen; a test that waits longer has failed
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -264,3 +264,13 @@ async def hop(
         engine.abort()
         for client in between._clients:
             client.writer.transport.abort()
+
+
+async def relayed(between: Hop, client: Client, request: bytes) -> tuple[str, bytes]:
+    """The request line and body that the engine got for one request."""
+    client.send(request)
+    call = await between.engine.next()
+    call.write(OK)
+    response = await client.response()
+    assert (response.status, response.body) == (200, b"{}")
+    return call.line, call.body

@@ -122,7 +122,7 @@ def test_a_name_that_somebody_holds_is_left_alone_and_told(
     assert kube.need("Service", namespace, "chat")["metadata"] == theirs["metadata"]
 
     kube.delete("Service", namespace, "chat")
-    eventually(lambda: kube.get("Service", namespace, "chat"), within_seconds=40)
+    eventually(lambda: kube.get("Service", namespace, "chat"), within_seconds=120)
     eventually(lambda: condition(kube, namespace, "Ready")[1] != "NameConflict")
 
 

@@ -20,7 +20,7 @@ from tests.support.services import service, settings_hash
 from tests.support.sidecars import Sidecars
 
 SERVICES = 200
-CONVERGED_SECONDS = 60
+CONVERGED_SECONDS = 180  # a bound for any machine; how long it took is printed
 QUIET_SECONDS = 20
 HOME = "default"
 
@@ -34,7 +34,7 @@ def names_that_are_ready(kube: Kube) -> set[str]:
     }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_hundred_services(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (
         simulated.cluster() as kube,
