@@ -24,19 +24,20 @@ COMPILED = (
     *("errors", "exchange", "memory"),
     # bytes of the client to a request, and an answer to bytes
     *("heads", "http1", "opening", "plain", "reader", "messages", "intake"),
-    *("inflow", "outflow", "answer", "client"),
+    *("inflow", "outflow", "answer", "client", "relay"),
     # a request to the engine and back
     *("upstream", "connection", "crossover"),
     # who asks what, and who shares which answer
     *("openai", "key", "meaning", "pipeline", "admission", "limit", "deadlines"),
     *("flight", "audience", "sharing", "subscriber", "dispatch", "recall", "events"),
+    # who waits, and whose turn it is
+    *("queue", "order", "models", "fairness", "rates"),
     # what is counted of it
-    *("account", "tally", "tokens"),
+    *("account", "histogram", "tally", "tokens"),
 )
 """The whole way of a request, since a call between two compiled modules is a C call, and one into
-interpreted code is not.  Left out: what runs once a second or at the start, the pydantic models,
-and the queue with what it calls (queue, order, models, fairness, rates), which mypyc compiles to
-a library that crashes when it is loaded; only requests that have to wait pass there."""
+interpreted code is not.  Left out: what runs once a second or at the start, and the pydantic
+models."""
 
 
 def extensions() -> list[Extension]:

@@ -13,8 +13,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 from unittest.mock import patch
 
-import aiohttp
-
 from batchfleet_worker import sidecar as process
 from batchfleet_worker.exchange import (
     Call,
@@ -220,7 +218,6 @@ async def workbench(*, engine: bool, **settings: Any) -> AsyncIterator[Workbench
             receivers.append(receiver)
             return cast(Call, call)
 
-    async with aiohttp.ClientSession() as session:
-        with patch.object(process, "Pool", Pool if engine else Collecting):
-            made = Sidecar(Settings(**settings), asyncio.get_running_loop(), session)
-        yield Workbench(made, receivers)
+    with patch.object(process, "Pool", Pool if engine else Collecting):
+        made = Sidecar(Settings(**settings), asyncio.get_running_loop())
+    yield Workbench(made, receivers)

@@ -57,6 +57,7 @@ def test_what_nobody_asked_for_is_left_out() -> None:
             },
         ),
         ({"access": {"type": "Open", "maxPriority": 0}}, {"TENANT_MAX_PRIORITY": "0"}),
+        ({"access": {"prefixCache": "PerTenant"}}, {"PREFIX_CACHE": "PerTenant"}),
         ({"worker": {"accessLogPercent": 0}}, {"ACCESS_LOG_PERCENT": "0"}),
         (
             {"worker": {"tracing": {"endpoint": "http://otel:4318", "percent": 5}}},

@@ -111,3 +111,15 @@ class Hall:
         self.sent.append(flight)
         if self.on_send is not None:
             self.on_send(flight)
+
+
+def serve(hall: Hall, count: int, tokens: tuple[int, int] = (0, 0)) -> list[Flight]:
+    """Ends what runs longest, ``count`` times; returns what was sent then."""
+    begun = len(hall.sent)
+    sent: list[Flight] = []
+    hall.on_send = sent.append
+    for _ in range(count):
+        hall.end(hall.sent[0], tokens=tokens)
+    hall.on_send = None
+    assert begun or not count
+    return sent

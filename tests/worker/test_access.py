@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchfleet_worker.access import APIKeys, KeyFolder, Open, TrustedHeader, parse
+from batchfleet_worker.access import (
+    APIKeys,
+    KeyFolder,
+    Open,
+    TrustedHeader,
+    current,
+    parse,
+    texts_of,
+)
 from batchfleet_worker.exchange import Caller, Headers, Refusal
 from batchfleet_worker.metrics import Metrics
 
@@ -159,6 +167,22 @@ def test_a_mounted_secret_is_read_as_the_kubelet_swaps_it(tmp_path: Path) -> Non
     folder.keys.poll()
     assert (folder.who("old-key"), folder.who("new-key")) == (STRANGER, "alice")
     assert folder.keys.error is None
+
+
+def test_a_secret_that_is_swapped_while_it_is_read_is_read_as_it_was(tmp_path: Path) -> None:
+    """A key that moves from one tenant to another is at no time nobody's, or both's."""
+    for version, tenant in (("..1", "alice"), ("..2", "bob")):
+        (tmp_path / version).mkdir()
+        for name in ("alice", "bob"):
+            (tmp_path / version / name).write_text("key-1" if name == tenant else "")
+    for name in ("alice", "bob"):
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    (tmp_path / "..data").symlink_to("..1")
+    before = current(tmp_path)
+    (tmp_path / "..data_tmp").symlink_to("..2")
+    (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+    assert texts_of(before) == {"alice": b"key-1", "bob": b""}
+    assert texts_of(current(tmp_path)) == {"alice": b"", "bob": b"key-1"}
 
 
 @pytest.mark.parametrize(

@@ -307,6 +307,12 @@ def test_what_travels_apart_from_a_head_makes_no_difference_in_one_either(name: 
     assert key('{"a":1}', headers=((name, b"1"),)) == key('{"a":1}', headers=((name, b"2"),))
 
 
+@pytest.mark.parametrize("name", [b"baggage", b"sentry-trace", b"x-datadog-parent-id", b"cf-ray"])
+def test_no_tracer_or_gateway_keeps_requests_apart(name: bytes) -> None:
+    """Theirs differ with every request."""
+    assert key('{"a":1}', headers=((name, b"1"),)) == key('{"a":1}', headers=((name, b"2"),))
+
+
 def test_a_client_can_opt_out() -> None:
     head = Head(b"POST", CHAT, CHAT.encode(), HEADERS, Route.MERGE, opted_out=True)
     assert key_of(Request(head, b'{"seed":1}', "r")) is NotMerged.OPTED_OUT

@@ -16,12 +16,13 @@ from batchfleet_worker.meaning import EnginePriority
 STRIP, NEGATE = EnginePriority.STRIP, EnginePriority.NEGATE
 
 
-def read(body: str, *, priority: int = 0, ceiling: int = 100) -> Request:
+def read(body: str | bytes, *, priority: int = 0, ceiling: int = 100) -> Request:
     path = "/v1/completions"
     head = Head(
         b"POST", path, path.encode(), (), Route.MERGE, Caller("t", ceiling), priority=priority
     )
-    request = Request(head, body.encode("utf-8", "surrogatepass"), "r")
+    text = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+    request = Request(head, text, "r")
     meaning.read(request)
     return request
 
@@ -98,13 +99,37 @@ def test_the_engine_sees_the_effective_priority_or_none() -> None:
         '{"\\u0070riority":-500,"x":NaN}',
         '{"priority":-500,"priority":-600}',
         '{"priority":-500,"x":"\\u0022"}',
+        '{"priority":-500}'.encode("utf-8-sig"),
+        '{"priority":-500}'.encode("utf-16"),
+        '{"priority":-500}'.encode("utf-16-be"),
+        '{"priority":-500}'.encode("utf-32"),
     ],
 )
-def test_no_spelling_takes_a_priority_past_us(body: str) -> None:
+def test_no_spelling_takes_a_priority_past_us(body: str | bytes) -> None:
     request = read(body)
     seen = json.loads(shown(request, STRIP))
     assert "priority" not in seen
     assert json.loads(shown(request, NEGATE))["priority"] >= -100
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"model":"m","prompt":["x","y"],"n":8,"x":NaN}',
+        '{"model":"m","prompt":["x","y"],"n":8}'.encode("utf-16"),
+        '{"model":"m","prompt":["x","y"],"n":8,"x":"\\ud800"}',
+    ],
+)
+def test_no_spelling_makes_a_request_light(body: str | bytes) -> None:
+    """The engine reads all of these, and works on sixteen answers."""
+    request = read(body)
+    assert (request.weight, request.model) == (16, "m")
+    assert request.fields is None  # and yet it joins nobody
+
+
+def test_a_model_that_cannot_be_written_is_no_name() -> None:
+    """It would go into the access log, which is UTF-8."""
+    assert read('{"model":"\\ud800"}').model == ""
 
 
 VALUES: st.SearchStrategy[Any] = st.recursive(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,9 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from batchfleet_worker import errors
 from batchfleet_worker.exchange import Lost, Refusal
-from batchfleet_worker.metrics import BUCKETS, Metrics, main
+from batchfleet_worker.histogram import BUCKETS
+from batchfleet_worker.metrics import Metrics, main
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+RECORDED = Path(__file__).parents[1] / "contract/recordings/generate/metrics.txt"
 
 ENGINE = """\
 # HELP vllm:num_requests_running Running.
@@ -43,9 +47,8 @@ def test_what_is_counted_is_rendered() -> None:
     metrics.requests_merged_total += 3
     metrics.refuse("queue_full")
     metrics.refuse("not_found")
-    metrics.response(200)
-    metrics.response(204)
-    metrics.response(503)
+    metrics.responses_total["2xx"] += 2
+    metrics.responses_total["5xx"] += 1
     metrics.set_settings_hash("abc")
     metrics.set_settings_hash("def")
     samples = read(metrics.render())
@@ -83,6 +86,16 @@ def test_the_engines_metrics_follow_without_a_clash() -> None:
     headings = [line.split()[:3] for line in text.splitlines() if line.startswith("#")]
     assert len(headings) == len({tuple(heading) for heading in headings})
     assert "# EOF" not in text
+
+
+def test_of_the_engines_page_only_what_nobody_can_use_is_left_out() -> None:
+    recorded = RECORDED.read_text(encoding="utf-8")
+    there = {name.partition("{")[0] for name in read(recorded)}
+    passed_on = {name.partition("{")[0] for name in read(Metrics.of("x").render(recorded))}
+    left_out = there - passed_on
+    useless = re.compile(r"\w+_created|http_request_duration_highr_seconds_\w+")
+    assert {name for name in there if useless.fullmatch(name.replace(":", "_"))} == left_out
+    assert len(left_out) > 30
 
 
 def test_no_label_value_is_unknown_from_the_start() -> None:

@@ -188,6 +188,9 @@ class Pipelines(RuleBasedStateMachine):
         assert sum(metrics.requests_refused_total.values()) == sum(
             client.refusal is not None for client in self.clients
         )
+        pipeline.count()
+        timed = [client for client in work if client.request.head.route is not Route.TUNNEL]
+        assert sum(metrics.request_seconds.counts) == sum(map(_has_a_duration, timed))
 
     @invariant()
     def nobody_waits_beside_a_free_slot(self) -> None:
@@ -278,6 +281,12 @@ def _call_of(client: Client) -> int:
 
 def _prompt_of(either: Client | EngineCall) -> object:
     return orjson.loads(either.request.body)["prompt"]
+
+
+def _has_a_duration(client: Client) -> bool:
+    """Whether it tells how long an answer takes: it has it, or its time was up before."""
+    answered = client.ended and client.status == 200
+    return answered or client.left or client.code in ("timeout", "queue_timeout")
 
 
 def _flight_of(client: Client) -> Flight:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -58,16 +57,16 @@ class Engine:
 async def scene(engine: Engine, **environment: str) -> AsyncIterator[Sidecar]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", engine.answer)
-    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+    async with TestServer(app) as server:
         given = {f"BATCHFLEET_{name}": value for name, value in environment.items()}
         settings = from_environment(
             {"BATCHFLEET_UPSTREAM": f"http://127.0.0.1:{server.port}", **given}
         )
-        sidecar = Sidecar(settings, asyncio.get_running_loop(), session)
+        sidecar = Sidecar(settings, asyncio.get_running_loop())
         try:
             yield sidecar
         finally:
-            sidecar.pool.close()
+            sidecar.close()
 
 
 async def look(sidecar: Sidecar) -> None:
@@ -122,13 +121,18 @@ async def test_the_models_that_the_engine_lists_name_the_metric_and_are_looked_a
         now = [1000.0]
         sidecar.prober._now = lambda: now[0]
         changes: list[list[str]] = []
-        told = sidecar.pipeline.engine_changed
 
-        def engine_changed(models: Iterable[str] | None = None) -> None:
-            changes.append(list(models or ()))
-            told(models)
+        class Listening:
+            """In front of the pipeline, whose methods cannot be replaced where it is compiled."""
 
-        sidecar.pipeline.engine_changed = engine_changed  # type: ignore[method-assign]
+            def __getattr__(self, name: str) -> Any:
+                return getattr(sidecar.pipeline, name)
+
+            def engine_changed(self, models: Iterable[str]) -> None:
+                changes.append(list(models))
+                sidecar.pipeline.engine_changed(models)
+
+        sidecar.prober._listener = cast(Any, Listening())
         await look(sidecar)
         assert changes == [["m"]]
         engine.models = [

@@ -46,6 +46,7 @@ def test_a_wrong_setting_ends_the_process_with_one_sentence() -> None:
     ended = run("sidecar", BATCHFLEET_PROT="80")
     assert ended.returncode == 2
     assert ended.stderr == (
+        "batchfleet-worker sidecar: "
         "BATCHFLEET_PROT is not a setting of the sidecar; did you mean BATCHFLEET_PORT?\n"
     )
 

@@ -17,7 +17,6 @@ from batchfleet_worker.intake import Intake
 from batchfleet_worker.memory import Budget
 from batchfleet_worker.messages import Asked
 from batchfleet_worker.openai import Routes
-from batchfleet_worker.opening import Manner
 from batchfleet_worker.reader import PIPELINED, RequestReader
 
 bodies = st.binary(max_size=300)
@@ -67,16 +66,26 @@ messages = st.lists(
 )
 
 
+class Wished(NamedTuple):
+    """A manner, field by field."""
+
+    keep_alive: bool
+    http10: bool
+    bodiless: bool
+    allow: bytes
+
+
 class Answerless(NamedTuple):
     """A message, field by field."""
 
     what: tuple[object, ...]
     request_id: str
-    manner: Manner
+    manner: Wished
 
 
 def seen(asked: Asked) -> Answerless:
-    what, request_id, manner = asked
+    what, request_id, wish = asked
+    manner = Wished(wish.keep_alive, wish.http10, wish.bodiless, wish.allow)
     if isinstance(what, Refusal):
         return Answerless((what,), request_id, manner)
     head = what.head

@@ -48,6 +48,20 @@ def test_not_longer_than_it_is_good_for() -> None:
     assert len(world.calls) == 2
 
 
+def test_an_answer_that_is_given_again_counts_against_the_callers_tokens() -> None:
+    limit = RateLimit(tokens_per_minute=60)  # a bucket of 10; an answer takes 5
+    live = LiveSettings(
+        merging=MergingSettings(cache_ttl_seconds=30),
+        requests=RequestsSettings(rate_limits=(limit,)),
+    )
+    world = World(live)
+    world.ask()
+    world.calls[0].whole()
+    again = [world.ask() for _ in range(3)]
+    assert [client.code for client in again] == [None, "rate_limited", "rate_limited"]
+    assert len(world.calls) == 1
+
+
 def test_off_by_default() -> None:
     world = World()
     world.ask()

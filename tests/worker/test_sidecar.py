@@ -15,9 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestServer
 
-from batchfleet_worker import admin
 from batchfleet_worker.drain import Phase
 from batchfleet_worker.settings import AccessType, Settings, Warmup
 from batchfleet_worker.sidecar import Sidecar
@@ -60,13 +59,16 @@ class Engine:
 
 
 class Scene:
-    def __init__(self, engine: Engine, sidecar: Sidecar, client: Any) -> None:
+    def __init__(
+        self, engine: Engine, sidecar: Sidecar, session: aiohttp.ClientSession, address: str
+    ) -> None:
         self.engine = engine
         self.sidecar = sidecar
-        self._admin = client
+        self._session = session
+        self._address = address
 
     async def get(self, path: str, method: str = "GET") -> tuple[int, str]:
-        async with self._admin.request(method, path) as response:
+        async with self._session.request(method, self._address + path) as response:
             return response.status, await response.text()
 
     async def state(self) -> dict[str, Any]:
@@ -86,14 +88,16 @@ async def scene(**settings: Any) -> AsyncIterator[Scene]:
     upstream = await engine.start()
     loop = asyncio.get_running_loop()
     settings = {"drain_settle_seconds": 0, **settings}
+    sidecar = Sidecar(Settings(upstream=upstream, **settings), loop)
+    server = await loop.create_server(sidecar.admin.client, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with aiohttp.ClientSession() as session:
-        sidecar = Sidecar(Settings(upstream=upstream, **settings), loop, session)
-        async with TestClient(TestServer(admin.application(sidecar))) as client:
-            try:
-                yield Scene(engine, sidecar, client)
-            finally:
-                sidecar.pool.close()
-                await engine.stop()
+        try:
+            yield Scene(engine, sidecar, session, address)
+        finally:
+            server.close()
+            sidecar.close()
+            await engine.stop()
 
 
 async def test_ready_only_after_a_real_completion() -> None:

@@ -34,6 +34,7 @@ from batchfleet_worker.meaning import EnginePriority
 from batchfleet_worker.memory import Budget
 from batchfleet_worker.metrics import Metrics
 from batchfleet_worker.pipeline import Bounds, Pipeline
+from batchfleet_worker.salt import Salts
 
 
 class VirtualTimer:
@@ -370,6 +371,7 @@ class World:
         bounds: Bounds | None = None,
         budget: Budget | None = None,
         engine_priority: EnginePriority = EnginePriority.STRIP,
+        salts: Salts | None = None,
     ) -> None:
         self.clock = VirtualClock()
         self.engine = Engine()
@@ -383,6 +385,7 @@ class World:
             bounds,
             budget,
             engine_priority,
+            salts=salts,
         )
 
     def ask(self, request: Request | None = None) -> Client:

@@ -113,6 +113,8 @@ def _access(access: Access) -> dict[str, str]:
         made["BATCHFLEET_TENANT_HEADER"] = access.trusted_header.name
     if access.max_priority is not None:
         made["BATCHFLEET_TENANT_MAX_PRIORITY"] = str(access.max_priority)
+    if access.prefix_cache is not None:
+        made["BATCHFLEET_PREFIX_CACHE"] = access.prefix_cache
     return made
 
 

@@ -167,13 +167,16 @@ class KeyFolder:
         self._seen: object = None
 
     def poll(self) -> None:
+        version = current(self._path)
         try:
-            stamp = _stamp(self._path)
+            stamp = _stamp(version)
             if stamp == self._seen:
                 return
-            texts = _texts(self._path)
+            texts = texts_of(version)
         except OSError as error:
             self._seen = None
+            if current(self._path) != version:
+                return  # swapped while it was read: the next look is at the new one
             self._fault(f"{error.filename or self._path}: {error.strerror}")
             return
         self._seen = stamp
@@ -197,20 +200,26 @@ class KeyFolder:
         log.warning("API keys: %s%s", error, "; the last good ones stay" if kept else "")
 
 
-def _stamp(folder: Path) -> object:
-    """What changes when a file of the folder does.  May raise ``OSError``."""
+def current(folder: Path) -> Path:
+    """Where the files are now.  The kubelet makes a new folder for each version of a mount, and
+    swaps the link ``..data``: followed once, so that keys of two versions never meet."""
     try:
-        return (folder / "..data").readlink()  # how the kubelet swaps all files of a mount at once
+        return folder / (folder / "..data").readlink()
     except OSError:
-        stats = {path.name: path.stat() for path in _files(folder)}
-        return {name: (st.st_ino, st.st_size, st.st_ctime_ns) for name, st in stats.items()}
+        return folder
 
 
-def _texts(folder: Path) -> dict[str, bytes]:
+def _stamp(version: Path) -> object:
+    """What changes when a file of the folder does.  May raise ``OSError``."""
+    stats = {path.name: path.stat() for path in _files(version)}
+    return version, {name: (st.st_ino, st.st_size, st.st_ctime_ns) for name, st in stats.items()}
+
+
+def texts_of(version: Path) -> dict[str, bytes]:
     """By tenant, what its file holds.  May raise ``OSError``."""
-    files = _files(folder)
+    files = _files(version)
     if sum(path.stat().st_size for path in files) > MAX_FOLDER_BYTES:
-        raise OSError(0, f"holds more than {MAX_FOLDER_BYTES} bytes", str(folder))
+        raise OSError(0, f"holds more than {MAX_FOLDER_BYTES} bytes", str(version))
     return {path.name: path.read_bytes() for path in files}
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from batchfleet_worker.adaptive import NOTHING, AdaptiveLimit, Signals
 from batchfleet_worker.deadlines import Deadlines
@@ -35,7 +36,7 @@ from batchfleet_worker.shed import ServiceTime, retry_after
 from batchfleet_worker.verdicts import Verdicts
 from batchfleet_worker.vitals import StreamGaps
 
-_SHUT = -1.0  # nothing fits: everybody takes the long way
+_SHUT: Final = -1.0  # nothing fits: everybody takes the long way
 
 
 class Admission:
@@ -146,15 +147,17 @@ class Admission:
 
     # --- flights -----------------------------------------------------------------------------
 
-    def push(self, flight: Flight) -> None:
+    def push(self, flight: Flight, now: float | None = None) -> None:
         """Without a look at ``shed``: whoever was admitted once is not refused later."""
+        if now is None:
+            now = self._clock.time()
         in_flight = self.in_flight + flight.weight
         if in_flight <= (self._open if flight.priority >= 0 else self._open_batch):
             self.in_flight = self._metrics.in_flight = in_flight
-            flight.sent_at = self._clock.time()
+            flight.sent_at = now
             self._send(flight)
             return
-        flight.enqueued_at = now = self._clock.time()
+        flight.enqueued_at = now
         self._order.push(flight, now)
         self._waits.add(flight, now)
         self._release()

@@ -10,32 +10,21 @@ can say so (HTTP/1.0, until close) the connection is reset.
 
 from __future__ import annotations
 
-import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Final
 
 from batchfleet_worker import errors, openai
-from batchfleet_worker.exchange import Refusal, ResponseHead, Told
+from batchfleet_worker.exchange import Refusal, ResponseHead, Result, Told
 from batchfleet_worker.http1 import LAST_CHUNK, STATUS_LINES, response_wire
 from batchfleet_worker.metrics import Metrics
 from batchfleet_worker.opening import Manner
 
+if TYPE_CHECKING:
+    from batchfleet_worker.client import Client
+
 _NO_BODY = (204, 304)
-_JOINED_BYTES = 65536  # up to this much is copied behind its head, for one write
-
-
-class Connection(Protocol):
-    """What an answer needs of the connection that it is written to."""
-
-    transport: asyncio.Transport
-    writing_stopped: bool  # the socket takes no more for now
-
-    def may_stay(self) -> bool:
-        """Whether the connection may outlive this answer; False while draining."""
-
-    def answered(self, keep_alive: bool) -> None: ...
-
-    def reset(self) -> None:
-        """End without any sign of a proper end."""
+_DIRECT: Final = Result.DIRECT
+_CLASSES: Final = ("1xx", "1xx", "2xx", "3xx", "4xx", "5xx", "5xx", "5xx", "5xx", "5xx")
+_JOINED_BYTES: Final = 65536  # up to this much is copied behind its head, for one write
 
 
 class Answer:
@@ -54,9 +43,9 @@ class Answer:
     )
 
     def __init__(
-        self, connection: Connection, request_id: str, manner: Manner, metrics: Metrics
+        self, connection: Client, request_id: str, manner: Manner, metrics: Metrics
     ) -> None:
-        self._connection: Connection | None = connection  # None: over, or the client left
+        self._connection: Client | None = connection  # None: over, or the client left
         self._request_id = request_id
         self._manner = manner
         self._metrics = metrics
@@ -94,15 +83,20 @@ class Answer:
         wire = head.wire
         if wire is None:
             wire = head.wire = response_wire(head)
+        result = told.result
+        queue, engine = _tenths(told.queue_seconds), _tenths(told.engine_seconds)
+        # Bytes and whole numbers only: compiled code puts those together by itself.
         self._head = (
             b"%bx-request-id: %b\r\nx-batchfleet-result: %b\r\n"
-            b"server-timing: queue;dur=%.1f, engine;dur=%.1f\r\n%b%b"
+            b"server-timing: queue;dur=%d.%d, engine;dur=%d.%d\r\n%b%b"
         ) % (
             wire,
             self._request_id.encode(),
-            told.result.encode(),
-            told.queue_seconds * 1000,
-            told.engine_seconds * 1000,
+            b"direct" if result is _DIRECT else result.encode(),
+            queue // 10,
+            queue % 10,
+            engine // 10,
+            engine % 10,
             framing,
             # The last line of the head, and the blank one after it.
             b"\r\n" if plain or status == 101 else self._connection_header(),
@@ -141,8 +135,11 @@ class Answer:
             return
         begun = self._response
         if begun is None or self._head:  # nothing has been written
-            self._keep_alive = self._manner.keep_alive and connection.may_stay()
-            self._metrics.response(refusal.status)
+            # An engine that stalls will again: the client's next request finds another pod if it
+            # comes on a new connection, and on this one it would wait here once more.
+            gives_up = refusal is errors.TIMEOUT
+            self._keep_alive = self._manner.keep_alive and not gives_up and connection.may_stay()
+            _count(self._metrics, refusal.status)
             connection.transport.write(self._error_response(refusal))
             self._connection = None
             connection.answered(self._keep_alive)
@@ -169,7 +166,7 @@ class Answer:
     def _take_head(self) -> bytes:
         head, self._head = self._head, b""
         if head and self._response is not None:
-            self._metrics.response(self._response.status)
+            _count(self._metrics, self._response.status)
         return head
 
     def _error_response(self, refusal: Refusal) -> bytes:
@@ -197,6 +194,16 @@ class Answer:
         if not self._keep_alive:
             return b"connection: close\r\n\r\n"
         return b"connection: keep-alive\r\n\r\n" if self._manner.http10 else b"\r\n"
+
+
+def _count(metrics: Metrics, status: int) -> None:
+    """Once per response head written to a client."""
+    metrics.responses_total[_CLASSES[status // 100]] += 1
+
+
+def _tenths(seconds: float) -> int:
+    """Of a millisecond; a clock that went back is none."""
+    return int(max(0.0, seconds) * 10000 + 0.5)
 
 
 def _is_events(head: ResponseHead) -> bool:

@@ -16,20 +16,23 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from batchfleet_worker import errors, http1
 from batchfleet_worker.answer import Answer
 from batchfleet_worker.exchange import LAGGING_BYTES, Refusal, Request, Sink, Ticket
 from batchfleet_worker.inflow import Inflow
-from batchfleet_worker.intake import Intake
 from batchfleet_worker.messages import Asked
-from batchfleet_worker.metrics import Metrics
 from batchfleet_worker.reader import RequestReader
+
+if TYPE_CHECKING:
+    from batchfleet_worker.relay import DataPort
 
 UNUSED_SECONDS = 60.0  # a connection that never asked anything
 LINGER_SECONDS = 3.0  # for a client to go after its connection was ended
-HELD_BYTES = 65536  # of later requests, unparsed, while one is under way; more stays in the socket
+HELD_BYTES: Final = (
+    65536  # of later requests, unparsed, while one is under way; more stays in the socket
+)
 
 _ESTABLISHED = 1  # tcp_info.tcpi_state; a peer that has closed leaves it
 
@@ -48,31 +51,12 @@ class Patience:
     idle: float = 620.0
 
 
-class Port(Protocol):
-    """What a connection needs of the data port."""
-
-    offer: Offer
-    on_refused: OnRefused | None  # hears of what is not offered at all
-    intake: Intake
-    metrics: Metrics
-    patience: Patience
-    about_now: float
-
-    def came(self, client: Client) -> None: ...
-
-    def went(self, client: Client) -> None: ...
-
-    def spread(self) -> float: ...
-
-    def may_stay(self, born: float, spread: float) -> bool: ...
-
-
 class Client(asyncio.Protocol):
     """One client's connection."""
 
     transport: asyncio.Transport
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: DataPort) -> None:
         self.writing_stopped = False
         self._port = port
         self._reader = RequestReader(port.intake)
@@ -80,6 +64,7 @@ class Client(asyncio.Protocol):
         self._ticket: Ticket | None = None
         self._inflow: Inflow | None = None  # of its body, where that is passed on as it comes
         self._held = b""
+        self._unsent_bytes = 0  # of the budget: written, and not taken by the socket
         self._reading_stopped = False
         self._leaving = False  # ended from our side, waiting for the client to go
         self._turning = False
@@ -98,7 +83,7 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._reader.deaf or self._leaving:
             return
-        if self._answer is not None:
+        if self._answer is not None or self.writing_stopped:
             self._held += data
             if self._inflow is not None and self._inflow.flowing:
                 self._pass_on()
@@ -119,6 +104,8 @@ class Client(asyncio.Protocol):
         answer, ticket = self._answer, self._ticket
         self._answer = self._ticket = None
         self._drop_inflow()
+        self._port.intake.budget.give(self._unsent_bytes)
+        self._unsent_bytes = 0
         if answer is not None:
             answer.forsaken()
         if ticket is not None:
@@ -126,11 +113,29 @@ class Client(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.writing_stopped = True
+        self._count_unsent()
 
     def resume_writing(self) -> None:
         self.writing_stopped = False
+        self._count_unsent()
         if self._ticket is not None:
             self._ticket.drained()
+        elif self._held or self._reader.asked or self._reading_stopped:
+            self._turn()
+
+    def _count_unsent(self) -> None:
+        """What a client does not take is held for it, out of the one budget; without room there it
+        is dropped, or many who read nothing would take the process past its memory."""
+        budget = self._port.intake.budget
+        unsent = self.transport.get_write_buffer_size() if self.writing_stopped else 0
+        more = unsent - self._unsent_bytes
+        if more <= 0:
+            budget.give(-more)
+        elif not budget.take(more):
+            self._port.metrics.refuse(errors.TOO_SLOW.code)
+            self.transport.abort()
+            return
+        self._unsent_bytes = unsent
 
     # --- taking turns
 
@@ -142,12 +147,13 @@ class Client(asyncio.Protocol):
             self._since = self._port.about_now
 
     def _turn(self) -> None:
-        """Serve what has been read, one at a time; then look at what was held."""
+        """Serve what has been read, one at a time; then look at what was held.  Not while the
+        client takes nothing: its answers would pile up."""
         if self._turning:
             return  # an answer that came at once: the loop below goes on
         self._turning = True
         reader = self._reader
-        while self._answer is None and not self._leaving:
+        while self._answer is None and not (self._leaving or self.writing_stopped):
             if reader.asked:
                 self._serve(reader.asked.popleft())
             elif self._held:
@@ -155,7 +161,7 @@ class Client(asyncio.Protocol):
             else:
                 break
         self._turning = False
-        if self._answer is not None or self._leaving:
+        if self._answer is not None or self._leaving or self.writing_stopped:
             return
         if reader.owes_continue:
             reader.owes_continue = False
@@ -226,6 +232,7 @@ class Client(asyncio.Protocol):
             inflow.drop()
 
     def may_stay(self) -> bool:
+        """Whether the connection may outlive the answer that begins now; False while draining."""
         if not self._port.may_stay(self._born, self._spread):
             return False
         # A body whose rest nobody waits for stands in the way of the next request.
@@ -275,6 +282,8 @@ class Client(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         age = now - self._since
+        if self.writing_stopped and not self.transport.is_closing():
+            self._count_unsent()
         reader, patience = self._reader, self._port.patience
         if self._answer is not None:
             self._sweep_waiting(age)

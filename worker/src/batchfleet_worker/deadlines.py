@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from itertools import count
 from typing import Generic, TypeVar
@@ -30,7 +29,7 @@ class Deadlines(Generic[T]):
         self._clock = clock
         self._seconds = seconds
         self._expire = expire
-        self._started: OrderedDict[T, float] = OrderedDict()
+        self._started: dict[T, float] = {}
         self._own: list[tuple[float, int, T, float]] = []  # due, tie, item, started
         self._numbers = count()
         self._timer: Timer | None = None
@@ -56,7 +55,8 @@ class Deadlines(Generic[T]):
 
     def discard(self, item: T) -> None:
         """The timer stays: it finds the next when it rings."""
-        self._started.pop(item, None)
+        if item in self._started:
+            del self._started[item]
 
     def change(self, seconds: float) -> None:
         """The new time holds for those who already wait, too."""
@@ -73,14 +73,27 @@ class Deadlines(Generic[T]):
     def _wind(self) -> None:
         """For the earliest deadline, unless the timer rings by then anyway."""
         due = self._own[0][0] if self._own else math.inf
-        for started in self._started.values():
-            due = min(due, started + self._seconds)
-            break
+        due = min(due, self._oldest() + self._seconds)
         if due < self._due:
             if self._timer is not None:
                 self._timer.cancel()
             self._due = due
             self._timer = self._clock.call_at(due, self._ring)
+
+    def _oldest(self) -> float:
+        """When the first of those who are here started; inf: nobody is here."""
+        for started in self._started.values():
+            return started
+        return math.inf
+
+    def _expire_old(self, now: float) -> None:
+        """In one pass: a dict is slow to give its first item again and again while they go."""
+        for item, started in list(self._started.items()):
+            if started + self._seconds > now:
+                break
+            if self._started.get(item) == started:  # an expired one may have taken it away
+                del self._started[item]
+                self._expire(item)
 
     def _ring(self) -> None:
         self._timer = None
@@ -91,11 +104,7 @@ class Deadlines(Generic[T]):
             if self._is_here(entry):
                 del self._started[entry[2]]
                 self._expire(entry[2])
-        while self._started:
-            item, started = next(iter(self._started.items()))
-            if started + self._seconds > now:
-                break
-            del self._started[item]
-            self._expire(item)
+        if self._oldest() + self._seconds <= now:
+            self._expire_old(now)
         # An expired client may have offered its next request, which wound the timer.
         self._wind()

@@ -14,6 +14,7 @@ from batchfleet_worker.exchange import Request, Send
 from batchfleet_worker.flight import Flight
 from batchfleet_worker.meaning import EnginePriority
 from batchfleet_worker.metrics import Metrics
+from batchfleet_worker.salt import Salts
 from batchfleet_worker.subscriber import Keeper, Subscriber
 from batchfleet_worker.tally import Tally
 
@@ -30,7 +31,8 @@ class Dispatch:
         "_epoch",
         "_keeper",
         "_metrics",
-        "_negates",
+        "_rewrites",
+        "_salts",
         "_send",
         "_tally",
         "admission",
@@ -45,13 +47,15 @@ class Dispatch:
         metrics: Metrics,
         tally: Tally,
         engine_priority: EnginePriority,
+        salts: Salts | None = None,
     ) -> None:
         self._keeper = keeper
         self._send = send
         self._metrics = metrics
         self._tally = tally
         self._engine_priority = engine_priority
-        self._negates = engine_priority is EnginePriority.NEGATE
+        self._salts = salts
+        self._rewrites = salts is not None or engine_priority is EnginePriority.NEGATE
         self._epoch = 0
 
     def send(self, flight: Flight) -> None:
@@ -66,7 +70,7 @@ class Dispatch:
                     metrics.queue_wait_seconds.observe(sent_at - subscriber.offered_at)
         flight.epoch = self._epoch
         request = flight.request
-        if request.names_priority or self._negates:
+        if request.names_priority or self._rewrites:
             request = self._as_engine_sees_it(flight)
         flight.call = self._send(request, flight)
 
@@ -113,9 +117,13 @@ class Dispatch:
                 flight.refuse_all(ENGINE_BROKEN)
 
     def _as_engine_sees_it(self, flight: Flight) -> Request:
-        """Without a priority above its own."""
+        """Without a priority above its own, and with its tenant's salt."""
         request = flight.request
+        if request.rest is not None:
+            return request  # a tunnel, or a body of which only the beginning is here
         body = meaning.for_engine(request, self._engine_priority, flight.priority)
+        if self._salts is not None:
+            body = self._salts.into(request, body)
         if body is request.body:
             return request
         return Request(request.head, body, request.request_id, own=request.own)

@@ -183,8 +183,10 @@ def id_of(piece: bytes) -> bytes | None:
     else:
         return None
     end = piece.find(b'"', start)
+    if end <= start:  # before anything is cut: compiled code cannot cut from its end to before it
+        return None
     found = piece[start:end]
-    return found if end > start and b"\\" not in found else None
+    return None if b"\\" in found else found
 
 
 def own_id(old: bytes, token: bytes) -> bytes:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Name and value as they stood on the wire; names in lower case, hop-by-hop headers removed."""
@@ -180,12 +180,15 @@ class ResponseHead:
         self.wire: bytes | None = None  # kept here by ``answer``: what clients are sent of it
 
 
-class Told(NamedTuple):
+class Told:
     """What happened to a request, told to its client in response headers."""
 
-    result: Result
-    queue_seconds: float  # from offer until the engine call was sent (or joined)
-    engine_seconds: float  # from then until the head of the answer
+    __slots__ = ("engine_seconds", "queue_seconds", "result")
+
+    def __init__(self, result: Result, queue_seconds: float, engine_seconds: float) -> None:
+        self.result = result
+        self.queue_seconds = queue_seconds  # from offer until the engine call was sent (or joined)
+        self.engine_seconds = engine_seconds  # from then until the head of the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +210,7 @@ class Lost(StrEnum):
     BROKEN = "broken"  # closed or malformed in the middle, or a fresh connection that said nothing
 
 
-LAGGING_BYTES = 65536
+LAGGING_BYTES: Final = 65536
 """A client with more than this undelivered lags; the engine is paused when all its clients do.
 Equals the default high-water mark of asyncio's transports, so that ``drained`` follows for sure."""
 

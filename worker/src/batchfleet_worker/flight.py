@@ -13,6 +13,8 @@ client's callback may come back with its next request.
 
 from __future__ import annotations
 
+from typing import Final
+
 from batchfleet_worker.audience import Audience
 from batchfleet_worker.errors import ENGINE_BROKEN, NO_ENGINE
 from batchfleet_worker.events import Aligner, id_of
@@ -35,7 +37,7 @@ _CREDENTIALS = frozenset({401, 403})
 """Said about who asks: never shared, although the credentials are in the key.  The others ask
 again, one after the other for as long as they are refused."""
 
-_PASS = Route.PASS
+_PASS: Final = Route.PASS
 
 
 class Flight(Audience):
@@ -221,7 +223,7 @@ class Flight(Audience):
             if only.fold is None:
                 only.over = True
                 only.sink.end()
-                self._keeper.gone(only, None, left=False)
+                self._keeper.gone(only, None, False)
             else:
                 only.end()
             return

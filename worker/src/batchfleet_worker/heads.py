@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 Meaning = TypeVar("Meaning")
 
-HEAD_BYTES = 8192  # longer heads are not kept
+HEAD_BYTES: Final = 8192  # longer heads are not kept
 KEPT_BYTES = 512 * 1024  # of heads that are kept; what they mean takes some ten times as much
-VALUE_BYTES = 512  # a longer value makes its head one that is parsed
+VALUE_BYTES: Final = 512  # a longer value makes its head one that is parsed
 
-_END = b"\r\n\r\n"
-_LENGTH = b"content-length"
-_REQUEST_ID = b"x-request-id"
+_ZERO: Final = 48  # of ASCII
+_END: Final = b"\r\n\r\n"
+_LENGTH: Final = b"content-length"
+_REQUEST_ID: Final = b"x-request-id"
 # A longer number is no length that anybody would accept, a longer id none that ``http1`` takes.
 _MOST_BYTES = {_LENGTH: 10, _REQUEST_ID: 128}
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]+")
@@ -39,6 +40,20 @@ class Filling(NamedTuple):
     own: bytes  # the other lines, as ``exchange.Request.own`` has them
 
 
+class _Hole:
+    """Where one value stands: its header's name in lower case, and the bytes behind it."""
+
+    __slots__ = ("after", "after_bytes", "is_length", "is_request_id", "most_bytes", "name")
+
+    def __init__(self, name: bytes, after: bytes) -> None:
+        self.name = name
+        self.after = after
+        self.after_bytes = len(after)
+        self.is_length = name == _LENGTH
+        self.is_request_id = name == _REQUEST_ID
+        self.most_bytes = _MOST_BYTES.get(name, VALUE_BYTES)
+
+
 class Known(Generic[Meaning]):
     """A head's bytes around its holes, and what it means."""
 
@@ -48,10 +63,7 @@ class Known(Generic[Meaning]):
         """``holes``: the name in front of each, in lower case, and the bytes behind it."""
         self._first = first
         self._first_bytes = len(first)
-        self._holes = tuple(
-            (name, _MOST_BYTES.get(name, VALUE_BYTES) + 1, after, len(after))
-            for name, after in holes
-        )
+        self._holes = tuple(_Hole(name, after) for name, after in holes)
         self.meaning: Meaning  # before anybody is given it
 
     def match(self, data: bytes) -> Found[Meaning] | None:
@@ -59,25 +71,36 @@ class Known(Generic[Meaning]):
         if not data.startswith(self._first):
             return None
         at, length, request_id, own = self._first_bytes, 0, b"", b""
-        for name, within, after, after_bytes in self._holes:
-            stop = data.find(b"\r", at, at + within)
-            if stop < 0 or not data.startswith(after, stop):
-                return None
-            value = data[at:stop]
-            if name == _LENGTH:
-                if not value.isdigit():
-                    return None
-                length = int(value)
-            elif name == _REQUEST_ID:
-                if _SANE_REQUEST_ID.fullmatch(value) is None:
-                    return None
-                request_id = value
+        for hole in self._holes:
+            if hole.is_length:
+                length, stop = _number(data, at, hole.most_bytes)
             else:
+                stop = data.find(b"\r", at, at + hole.most_bytes + 1)
+            if stop < 0 or data[stop : stop + hole.after_bytes] != hole.after:
+                return None
+            if hole.is_request_id:
+                request_id = data[at:stop]
+                if _SANE_REQUEST_ID.fullmatch(request_id) is None:
+                    return None
+            elif not hole.is_length:
+                value = data[at:stop]
                 if _VISIBLE.fullmatch(value) is None:
                     return None
-                own += b"%b: %b\r\n" % (name, value)
-            at = stop + after_bytes
+                own += b"%b: %b\r\n" % (hole.name, value)
+            at = stop + hole.after_bytes
         return self, at, length, request_id, own
+
+
+def _number(data: bytes, at: int, most_bytes: int) -> tuple[int, int]:
+    """The digits at ``at``, as a number, and where they end; -1: there are none."""
+    begin, end, number = at, min(at + most_bytes, len(data)), 0
+    while at < end:
+        digit = data[at] - _ZERO
+        if digit < 0 or digit > 9:
+            break
+        number = 10 * number + digit
+        at += 1
+    return number, at if at > begin else -1
 
 
 Found = tuple[Known[Meaning], int, int, bytes, bytes]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from batchfleet_worker import errors
@@ -22,8 +22,8 @@ STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode())
     for status in HTTPStatus
 }
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-LAST_CHUNK = b"0\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
 _BODILESS = (b"GET", b"HEAD")  # no length is announced where they bring no body
 
@@ -59,9 +59,28 @@ TRACE_HEADERS = frozenset(
         b"x-amzn-trace-id",
         b"x-cloud-trace-context",
         b"x-correlation-id",
+        # W3C, Sentry, Datadog, New Relic, Elastic, Application Insights
+        b"baggage",
+        b"sentry-trace",
+        b"x-datadog-trace-id",
+        b"x-datadog-parent-id",
+        b"x-datadog-sampling-priority",
+        b"x-datadog-origin",
+        b"x-datadog-tags",
+        b"newrelic",
+        b"elastic-apm-traceparent",
+        b"request-id",
+        b"correlation-context",
+        # ids that content delivery networks and gateways give
+        b"cf-ray",
+        b"x-amz-cf-id",
+        b"x-azure-ref",
+        b"x-client-trace-id",
     }
 )
 """New with every request, and without a meaning for what is answered: no part of a merge key."""
+
+_AUTHORITY_END = re.compile(rb"[/?#]")
 
 # Request ids go into logs and other systems' headers: short, and nothing that needs quoting.
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -161,8 +180,8 @@ def read_target(url: bytes) -> Target:
             b"https://",
         ):  # absolute form: a client that takes us for a proxy
             if url.lower().startswith(scheme):
-                slash = url.find(b"/", len(scheme))
-                url = url[slash:] if slash >= 0 else b"/"
+                after = _AUTHORITY_END.search(url, len(scheme))
+                url = url[after.start() :] if after else b"/"
                 break
     if b"#" in url:
         raise Refused(errors.bad_request("A request target has no fragment."))

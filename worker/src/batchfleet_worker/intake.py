@@ -14,6 +14,20 @@ HELD_BODY_BYTES = 256 * 1024
 """A longer body is not held whole: its request goes to the engine while it still arrives."""
 
 
+class RequestIds:
+    """Unique across pods, and cheap: the process's own random part, and a counter."""
+
+    __slots__ = ("_count", "_prefix")
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix + "-"
+        self._count = 0
+
+    def next(self) -> str:
+        self._count += 1
+        return self._prefix + str(self._count)
+
+
 class Intake:
     """``access`` tells callers apart; without it all are the same."""
 

@@ -19,11 +19,10 @@ to once per distinct order: what is left per request is one dump and one hash.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 from hashlib import sha256
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 import orjson
 
@@ -33,10 +32,10 @@ from batchfleet_worker.exchange import Head, Request
 from batchfleet_worker.http1 import TRACE_HEADERS
 from batchfleet_worker.openai import COMPUTED
 
-INERT_FIELDS = ("user", "request_id", "priority")
+INERT_FIELDS: Final = ("user", "request_id", "priority")
 """Body fields that vLLM uses for its log, its order and the answer's ``id`` at most."""
 
-_FORM_FIELDS = ("stream", "stream_options")
+_FORM_FIELDS: Final = ("stream", "stream_options")
 """How the answer is sent, not what it says."""
 
 _INERT_HEADERS = (
@@ -68,7 +67,7 @@ _INERT_PREFIX = b"x-stainless-"  # the OpenAI clients' own version, platform and
 
 _NAME = itemgetter(0)
 
-_STATEFUL_FIELDS = ("store", "kv_transfer_params", "previous_response_id")
+_STATEFUL_FIELDS: Final = ("store", "kv_transfer_params", "previous_response_id")
 """Requests that leave something behind, or fetch it: each must happen."""
 
 _NUMBERS = (int, float)
@@ -89,21 +88,29 @@ class NotMerged(StrEnum):
     ROUTE = "route"  # this path never merges
 
 
-class _HeadPart(NamedTuple):
+class HeadPart:
     """What a head adds to the keys of its requests."""
 
-    digest: bytes
-    computed: bool  # the path computes: equal requests merge whatever they say
-    wish: Wish  # about earlier answers
+    __slots__ = ("computed", "digest", "wish")
+
+    def __init__(self, digest: bytes, computed: bool, wish: Wish) -> None:
+        self.digest = digest
+        self.computed = computed  # the path computes: equal requests merge whatever they say
+        self.wish = wish  # about earlier answers
 
 
-class _Order(NamedTuple):
+class _Order:
     """What one order of fields comes to."""
 
-    names: bytes  # those that count, sorted
-    values: Callable[[dict[str, Any]], Any]  # theirs, in the same order
-    has_form: bool
-    may_be_stateful: bool
+    __slots__ = ("has_form", "is_agreed", "may_be_stateful", "names")
+
+    def __init__(
+        self, names: tuple[str, ...], is_agreed: bool, has_form: bool, may_be_stateful: bool
+    ) -> None:
+        self.names = names  # those that count, in the order agreed on for them
+        self.is_agreed = is_agreed  # it is that order, and all of them count
+        self.has_form = has_form
+        self.may_be_stateful = may_be_stateful
 
 
 class MergeKeys:
@@ -112,12 +119,13 @@ class MergeKeys:
     ``max_body_bytes``: larger bodies are passed on without a key.
     """
 
-    __slots__ = ("_max_body_bytes", "_orders", "_secret")
+    __slots__ = ("_agreed", "_max_body_bytes", "_orders", "_secret")
 
     def __init__(self, secret: bytes, max_body_bytes: int) -> None:
         self._secret = secret
         self._max_body_bytes = max_body_bytes
         self._orders: dict[tuple[str, ...], _Order] = {}
+        self._agreed: dict[frozenset[str], tuple[str, ...]] = {}  # the first order that came
 
     def __call__(self, request: Request) -> bytes | NotMerged:
         """32 bytes that equal requests have in common, or why this one stays alone.
@@ -125,7 +133,7 @@ class MergeKeys:
         ``meaning.read`` has to be called before.
         """
         head = request.head
-        part = head.merge_part
+        part: HeadPart | None = head.merge_part
         if part is None:
             part = head.merge_part = self._head_part(head)
         if head.opted_out:
@@ -148,15 +156,17 @@ class MergeKeys:
             part.computed or _is_seed(fields.get("seed"))
         ):
             return NotMerged.NONDETERMINISTIC
-        # Both ways the text is unambiguous: a JSON list of names and one of values, or neither.
-        if not _exact(body, fields):
+        # Either way the text is unambiguous: a JSON object, perhaps with a list behind it, or none.
+        said = _compact(body, fields)
+        if said is None:
             return sha256(b"%bas is %b" % (part.digest, body)).digest()
-        said = order.names + orjson.dumps(order.values(fields))
+        if not order.is_agreed:
+            said = orjson.dumps({name: fields[name] for name in order.names})
         if order.has_form and not _plain_form(fields):
             said += orjson.dumps(list(map(fields.get, _FORM_FIELDS)))
         return sha256(part.digest + said).digest()
 
-    def _head_part(self, head: Head) -> _HeadPart:
+    def _head_part(self, head: Head) -> HeadPart:
         kept = [
             header
             for header in head.headers
@@ -167,23 +177,21 @@ class MergeKeys:
         # repr, because it is exact (escapes, brackets): no two heads give the same text.
         text = repr((head.method, head.target, head.caller.tenant, kept)).encode()
         digest = sha256(self._secret + text).digest()
-        return _HeadPart(digest, head.path in COMPUTED, wish_of(head.headers))
+        return HeadPart(digest, head.path in COMPUTED, wish_of(head.headers))
 
     def _order(self, names: tuple[str, ...]) -> _Order:
         if len(self._orders) >= _ORDERS:
             self._orders.clear()
-        kept = sorted(set(names).difference(INERT_FIELDS, _FORM_FIELDS))
+            self._agreed.clear()  # who asks now merges with nobody of before; a cost, no error
+        kept = tuple(name for name in names if name not in INERT_FIELDS + _FORM_FIELDS)
+        agreed = self._agreed.setdefault(frozenset(kept), kept)
         order = self._orders[names] = _Order(
-            orjson.dumps(kept),
-            itemgetter(*kept) if kept else _nothing,
+            agreed,
+            agreed == names,
             any(name in names for name in _FORM_FIELDS),
             any(name in names for name in _STATEFUL_FIELDS),
         )
         return order
-
-
-def _nothing(fields: dict[str, Any]) -> tuple[()]:
-    return ()
 
 
 def _plain_form(fields: dict[str, Any]) -> bool:
@@ -200,8 +208,8 @@ def _is_seed(seed: object) -> bool:
     return type(seed) is int and seed >= 0
 
 
-def _exact(body: bytes, fields: dict[str, Any]) -> bool:
-    """Whether the parsed fields say all that the body says, but for spacing and escapes.
+def _compact(body: bytes, fields: dict[str, Any]) -> bytes | None:
+    """The body less spacing and escapes; None: the parsed fields do not say all that it says.
 
     Parsing forgets two things.  Of fields with one name only the last survives: then the quotes
     no longer add up (a quote written as \\u0022 would upset the sum, so it is not counted on).
@@ -209,10 +217,10 @@ def _exact(body: bytes, fields: dict[str, Any]) -> bool:
     """
     whole = orjson.dumps(fields)
     if body == whole:
-        return True
+        return whole
     # One byte is found many times faster than a longer word.
     if b"+" in whole and b"e+" in whole:
-        return False
+        return None
     if b"\\" in body and b"\\u0022" in body:
-        return False
-    return body.count(b'"') == whole.count(b'"')
+        return None
+    return whole if body.count(b'"') == whole.count(b'"') else None

@@ -35,15 +35,22 @@ def read(request: Request) -> None:
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError:
-        request.names_priority = b"priority" in body or b"\\u00" in body
+        # Never merged, but weighed and clamped like any other: the engine may well read it.
+        fields, _ = _read_as_engine(body)
+        if fields is not None:
+            _note(request, fields)
         return
     if type(fields) is not dict:
         return
     request.fields = fields
+    _note(request, fields)
+
+
+def _note(request: Request, fields: dict[str, Any]) -> None:
     if fields.get("stream") is True:
         request.stream = True
     model = fields.get("model")
-    if type(model) is str:
+    if type(model) is str and (request.fields is not None or model.isprintable()):
         request.model = intern(model)  # a few names, many requests
     if "n" in fields or "best_of" in fields or "messages" not in fields:
         request.weight = _prompts(fields) * max(_number(fields, "n"), _number(fields, "best_of"))
@@ -77,7 +84,8 @@ def for_engine(request: Request, policy: EnginePriority, priority: int) -> bytes
 def _read_as_engine(
     body: bytes,
 ) -> tuple[dict[str, Any] | None, Callable[[dict[str, Any]], bytes]]:
-    """Also what orjson refuses: NaN, lone surrogates, deep nesting."""
+    """Also what orjson refuses: NaN, lone surrogates, deep nesting, UTF-16 and -32, a mark of byte
+    order."""
     write = _write
     try:
         fields = orjson.loads(body)

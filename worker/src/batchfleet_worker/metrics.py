@@ -13,41 +13,21 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from batchfleet_worker.cache import Gone
+from batchfleet_worker.exposition import PREFIX, passed_through, samples
+from batchfleet_worker.histogram import (
+    BUCKETS,
+    CLIENT_BUCKETS,
+    GAP_BUCKETS,
+    REQUEST_BUCKETS,
+    Histogram,
+)
 from batchfleet_worker.key import NotMerged
-
-PREFIX = "batchfleet_"
-
-BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 2.5, 5, 10, 30, 60, 120, 300)
-"""Seconds.  Edges at 1 and 2 s, where vLLM's latency histograms have theirs too, so that a share
-over a threshold can be compared with the engine's; 300 s is the default request timeout."""
-
-GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1, 2)
-"""Seconds between two pieces of a stream.  Finer around 50 ms, the default target, and 100 ms."""
-
-CLIENT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-
-
-class Histogram:
-    """Counts per bucket (not cumulative until rendered), and the sum of what was observed."""
-
-    __slots__ = ("counts", "edges", "first", "sum")
-
-    def __init__(self, edges: tuple[float, ...] = BUCKETS) -> None:
-        self.edges = edges
-        self.first = edges[0]
-        self.counts = [0] * (len(edges) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.edges, value) if value > self.first else 0] += 1
-        self.sum += value
 
 
 def _metric(text: str, default: Any = 0) -> Any:
@@ -144,6 +124,13 @@ class Metrics:
     time_to_first_token_seconds: Histogram = _histogram(
         "From a request's arrival until the first bytes of its answer's body."
     )
+    request_seconds: Histogram = _histogram(
+        "From the moment a request was read until the last byte of its answer was written; of one "
+        "that its client, a timeout or the queue's ended before that: until then. Joined and "
+        "cached answers count too; requests refused on arrival, tunnels, cheap reads and all other "
+        "errors do not: an error that comes early is no fast answer.",
+        REQUEST_BUCKETS,
+    )
     inter_token_seconds: Histogram = _histogram(
         "Between two pieces of one stream, as the engine sent them; a piece is a token, nearly.",
         GAP_BUCKETS,
@@ -220,10 +207,6 @@ class Metrics:
         """On arrival; ``refuse`` counts it too."""
         self.requests_turned_away_total[code] = self.requests_turned_away_total.get(code, 0) + 1
 
-    def response(self, status: int) -> None:
-        """Once per response head written to a client."""
-        self.responses_total[_CLASSES[status // 100]] += 1
-
     def render(self, engine_text: str = "") -> str:
         """Prometheus text, version 0.0.4: ours, then what of the engine's does not clash."""
         lines: list[str] = []
@@ -231,57 +214,15 @@ class Metrics:
             name, kind = PREFIX + metric.name, _kind(metric)
             lines.append(f"# HELP {name} {metric.metadata['help']}")
             lines.append(f"# TYPE {name} {kind}")
-            lines += _samples(name, metric.metadata.get("label"), getattr(self, metric.name))
-        lines += _passed_through(engine_text)
+            lines += samples(name, metric.metadata.get("label"), getattr(self, metric.name))
+        lines += passed_through(engine_text)
         return "\n".join(lines) + "\n"
-
-
-_CLASSES = ("1xx", "1xx", "2xx", "3xx", "4xx", "5xx", "5xx", "5xx", "5xx", "5xx")
 
 
 def _kind(metric: Field[Any]) -> str:
     if metric.name.endswith("_total"):
         return "counter"
     return "histogram" if "edges" in metric.metadata else "gauge"
-
-
-def _samples(name: str, label: str | None, value: Any) -> Iterator[str]:
-    if isinstance(value, Histogram):
-        total = 0
-        for edge, count in zip((*value.edges, math.inf), value.counts, strict=True):
-            total += count
-            yield f'{name}_bucket{{le="{_number(edge)}"}} {total}'
-        yield f"{name}_sum {_number(value.sum)}"
-        yield f"{name}_count {total}"
-    elif label is None:
-        yield f"{name} {_number(value)}"
-    else:
-        for which, number in value.items():
-            yield f'{name}{{{label}="{which}"}} {_number(number)}'
-
-
-def _number(value: float) -> str:
-    return "+Inf" if value == math.inf else repr(value)
-
-
-def _passed_through(text: str) -> Iterator[str]:
-    """The engine's lines, less what would spoil the whole page for a scraper.
-
-    That is: names under our prefix, a second HELP or TYPE for a name, OpenMetrics' end mark.
-    """
-    seen: set[tuple[str, str]] = set()
-    for line in text.splitlines():
-        if line.startswith("#"):
-            words = line.split(None, 3)
-            if len(words) < 3 or words[1] not in ("HELP", "TYPE"):
-                continue
-            about = (words[1], words[2])
-            if about in seen or words[2].startswith(PREFIX):
-                continue
-            seen.add(about)
-        elif not line or line.isspace() or line.startswith(PREFIX):
-            continue
-        yield line
 
 
 def page() -> str:
@@ -296,7 +237,9 @@ def page() -> str:
             "# Metrics of the sidecar",
             "",
             "On every worker pod's port 9090 at `/metrics`, followed by the engine's own "
-            "(`vllm:*`), so that a pod is one scrape target. Written by `make generate` from "
+            "(`vllm:*`), so that a pod is one scrape target. Of the engine's, series that end in "
+            "`_created` and `http_request_duration_highr_seconds` are left out: a fifth of vLLM's "
+            "page, and no use. Written by `make generate` from "
             "`worker/src/batchfleet_worker/metrics.py`.",
             "",
             "| metric | type | label | meaning |",
@@ -305,6 +248,8 @@ def page() -> str:
             "",
             "Histogram buckets, in seconds: "
             + ", ".join(map(str, BUCKETS))
+            + "; of a whole request "
+            + ", ".join(map(str, REQUEST_BUCKETS))
             + "; between tokens "
             + ", ".join(map(str, GAP_BUCKETS))
             + ". Clients per engine call: "

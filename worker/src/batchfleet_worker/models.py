@@ -14,7 +14,7 @@ from batchfleet_worker.live import ModelLimit
 from batchfleet_worker.queue import Line
 
 
-class _Model:
+class _Ceiling:
     __slots__ = ("in_flight", "most", "parked")
 
     def __init__(self, most: int, accounts: Accounts) -> None:
@@ -30,7 +30,7 @@ class Models:
     """Models without a limit of their own are none of its business."""
 
     def __init__(self, limits: Iterable[ModelLimit], accounts: Accounts) -> None:
-        self._models = {limit.model: _Model(limit.max_batch_size, accounts) for limit in limits}
+        self._models = {limit.model: _Ceiling(limit.max_batch_size, accounts) for limit in limits}
 
     def __bool__(self) -> bool:
         return bool(self._models)

@@ -6,6 +6,8 @@ be done with it.  Last on the way of a refusal: it becomes a body or, inside a s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import orjson
 
 from batchfleet_worker.exchange import Refusal, Route
@@ -54,12 +56,16 @@ class Routes:
     """The allow-list of (method, percent-decoded path).
 
     ``extra`` is the text of BATCHFLEET_EXTRA_PATHS: ``METHOD:/path=relay|merge|pass`` entries,
-    separated by commas; they come on top of the built-in ones and win over them.
+    separated by commas; they come on top of the ``known`` ones and win over them.
     Raises ``ValueError`` with one sentence for an entry that does not read so.
     """
 
-    def __init__(self, extra: str = "") -> None:
-        self._known = {path: dict(methods) for path, methods in _KNOWN.items()}
+    def __init__(
+        self, extra: str = "", known: Mapping[str, Mapping[bytes, Route]] | None = None
+    ) -> None:
+        """``known``: other paths than those of the OpenAI protocol."""
+        known = _KNOWN if known is None else known
+        self._known = {path: dict(methods) for path, methods in known.items()}
         for entry in filter(None, (part.strip() for part in extra.split(","))):
             method, path, route = _parse(entry)
             self._known.setdefault(path, {})[method] = route

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from batchfleet_worker import errors, http1
 from batchfleet_worker.exchange import ANYBODY, Caller, Head, Headers, Refusal, Route
@@ -47,13 +47,22 @@ class Everybody:
         return ANYBODY
 
 
-class Manner(NamedTuple):
+class Manner:
     """How a message wants to be answered, apart from what the answer is."""
 
-    keep_alive: bool  # the client's wish; draining may overrule it
-    http10: bool = False
-    bodiless: bool = False  # HEAD
-    allow: bytes = b""  # the Allow header of a 405
+    __slots__ = ("allow", "bodiless", "http10", "keep_alive")
+
+    def __init__(
+        self, keep_alive: bool, http10: bool = False, bodiless: bool = False, allow: bytes = b""
+    ) -> None:
+        self.keep_alive = keep_alive  # the client's wish; draining may overrule it
+        self.http10 = http10
+        self.bodiless = bodiless  # HEAD
+        self.allow = allow  # the Allow header of a 405
+
+    def kept(self, keep_alive: bool) -> Manner:
+        """The same, with another wish."""
+        return Manner(keep_alive, self.http10, self.bodiless, self.allow)
 
 
 @dataclass(frozen=True, slots=True)

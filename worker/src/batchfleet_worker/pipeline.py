@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from batchfleet_worker import account, meaning
 from batchfleet_worker.account import DrainAccount
@@ -28,12 +29,15 @@ from batchfleet_worker.live import LiveSettings
 from batchfleet_worker.meaning import EnginePriority
 from batchfleet_worker.memory import Budget
 from batchfleet_worker.metrics import Metrics
+from batchfleet_worker.salt import Salts
 from batchfleet_worker.sharing import Sharing
 from batchfleet_worker.subscriber import Subscriber
 from batchfleet_worker.tally import Tally
 
 # An enum's members are looked up slowly; these are on everybody's way.
-_MERGE, _PASS, _TUNNEL = Route.MERGE, Route.PASS, Route.TUNNEL
+_MERGE: Final = Route.MERGE
+_PASS: Final = Route.PASS
+_TUNNEL: Final = Route.TUNNEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Pipeline:
         budget: Budget | None = None,
         engine_priority: EnginePriority = EnginePriority.STRIP,
         random: Callable[[], float] = lambda: 0.5,
+        salts: Salts | None = None,
     ) -> None:
         bounds = bounds or Bounds()
         self.now = clock.time
@@ -70,13 +75,14 @@ class Pipeline:
         self._replay_bytes = bounds.replay_bytes
         self._models: frozenset[str] = frozenset()
         self._tally = Tally()
-        self._dispatch = Dispatch(self, send, metrics, self._tally, engine_priority)
+        self._dispatch = Dispatch(self, send, metrics, self._tally, engine_priority, salts)
         self._sharing = Sharing(keys, metrics, self.budget, self._dispatch.ask_alone)
         self._admission = Admission(clock, metrics, self._dispatch.send, random)
         self._dispatch.admission = self._admission
         # What flights ask of their keeper, without a step in between.
         self.closed = self._sharing.closed
         self.recall = self._sharing.recall
+        self.recall.served = self._admission.served
         self.send = self._dispatch.send
         self.may_resend = self._dispatch.may_resend
         self.ask_again = self._dispatch.ask_again
@@ -159,7 +165,7 @@ class Pipeline:
             sharing.open(key, flight, subscriber)
         request.fields = None  # larger than all else that is kept
         flight.join(subscriber)
-        admission.push(flight)
+        admission.push(flight, now)
         return subscriber
 
     def apply(self, settings: LiveSettings) -> None:
@@ -256,12 +262,13 @@ class Pipeline:
         if flight.takes_slot:
             self._admission.failed(flight, why)
 
-    def gone(self, subscriber: Subscriber, refusal: Refusal | None, *, left: bool) -> None:
+    def gone(self, subscriber: Subscriber, refusal: Refusal | None, left: bool) -> None:
         self.clients -= 1
         if self._tunnels and subscriber in self._tunnels:
             del self._tunnels[subscriber]
         else:
             self._deadlines.discard(subscriber)
+            self._tally.ended(subscriber, refusal, left, self.now)
         if left:
             self.metrics.clients_left_total += 1
         elif refusal is not None:

@@ -12,10 +12,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import aiohttp
-
 from batchfleet_worker.adaptive import Signals
 from batchfleet_worker.engine import Change, Engine, Health, Sample
+from batchfleet_worker.inquiry import Inquirer, InquiryError, RefusedError
 from batchfleet_worker.metrics import Metrics
 from batchfleet_worker.vitals import read_vitals
 from batchfleet_worker.warmup import Outcome, warm_up
@@ -25,7 +24,7 @@ WATCH_SECONDS = 0.5  # while a limit is found by what the engine says: its windo
 AT_LEAST_SECONDS = 0.1  # between two looks, however many connections are refused
 MODELS_SECONDS = 30.0  # adapters come and go while the engine runs
 MOST_MODELS = 200  # whose names are taken: they become values of a metric's label
-TIMEOUT = aiohttp.ClientTimeout(total=5)  # vLLM's /health can take seconds when it is busy
+ANSWER_SECONDS = 5.0  # vLLM's /health can take seconds when it is busy
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +53,7 @@ class Prober:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
-        upstream: str,
+        inquirer: Inquirer,
         engine: Engine,
         listener: Listener,
         on_back: Callable[[], None],
@@ -69,8 +67,7 @@ class Prober:
         self.warm = False
         self.reason = "the engine has not been asked yet"
         self.metrics_text = ""
-        self._session = session
-        self._upstream = upstream
+        self._inquirer = inquirer
         self._engine = engine
         self._listener = listener
         self._on_back = on_back
@@ -126,7 +123,7 @@ class Prober:
             self.warming = asyncio.create_task(self._warm())
 
     async def _warm(self) -> None:
-        outcome = await warm_up(self._session, self._upstream, self._prompts)
+        outcome = await warm_up(self._inquirer, self._prompts)
         self._learn(outcome.models)
         self._warmed(outcome)
 
@@ -147,12 +144,10 @@ class Prober:
 
     async def _look_at_models(self) -> None:
         try:
-            async with self._session.get(
-                f"{self._upstream}/v1/models", timeout=TIMEOUT
-            ) as response:
-                if response.status == 200:
-                    self._learn(await response.json(content_type=None))
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+            reply = await self._inquirer.get("/v1/models", ANSWER_SECONDS)
+            if reply.status == 200:
+                self._learn(reply.json())
+        except (InquiryError, TimeoutError, ValueError):
             return
 
     def _learn(self, listing: Any) -> None:
@@ -169,11 +164,9 @@ class Prober:
             self.metrics_text = ""
             return Sample(health)
         try:
-            async with self._session.get(f"{self._upstream}/metrics", timeout=TIMEOUT) as response:
-                text = await response.text()
-                if response.status != 200:
-                    text = ""
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+            reply = await self._inquirer.get("/metrics", ANSWER_SECONDS)
+            text = reply.body.decode() if reply.status == 200 else ""
+        except (InquiryError, TimeoutError, ValueError):
             self.metrics_text = ""
             return Sample(health)
         self.metrics_text = text
@@ -181,13 +174,13 @@ class Prober:
 
     async def _health(self) -> Health:
         try:
-            async with self._session.get(f"{self._upstream}/health", timeout=TIMEOUT) as response:
-                # An engine without this path answers 404: it is up, which is all there is to know.
-                return Health.FAILING if response.status >= 500 else Health.OK
-        except aiohttp.ClientConnectorError:
+            reply = await self._inquirer.get("/health", ANSWER_SECONDS)
+        except RefusedError:
             return Health.REFUSED
-        except (aiohttp.ClientError, TimeoutError):
+        except (InquiryError, TimeoutError):
             return Health.SLOW
+        # An engine without this path answers 404: it is up, which is all there is to know.
+        return Health.FAILING if reply.status >= 500 else Health.OK
 
 
 def _served(listing: Any) -> tuple[tuple[str, str], ...] | None:

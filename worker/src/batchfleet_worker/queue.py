@@ -20,7 +20,7 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from itertools import count
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from batchfleet_worker.fairness import Account, Accounts
 
@@ -56,14 +56,21 @@ T = TypeVar("T", bound=Waiter)
 _FEW = 64  # left-over entries that are not worth a sweep
 
 
-class _Place(NamedTuple, Generic[T]):
-    """One waiting flight, as it stands in the heaps: the first two order it."""
+class _Place(Generic[T]):
+    """One waiting flight.  No named tuple: a generic one compiles to a library that crashes."""
 
-    enqueued_at: float
-    number: int  # unique, in order of arrival
-    waiter: T
-    level: Level[T]
-    account: Account
+    __slots__ = ("account", "enqueued_at", "level", "number", "waiter")
+
+    def __init__(self, waiter: T, number: int, level: Level[T], account: Account) -> None:
+        self.enqueued_at = waiter.enqueued_at
+        self.number = number  # unique, in order of arrival
+        self.waiter = waiter
+        self.level = level
+        self.account = account
+
+
+_Entry = tuple[float, int, _Place[T]]
+"""A place as it stands in the heaps: when it came, its number, which is never the same."""
 
 
 class _Share(Generic[T]):
@@ -73,7 +80,7 @@ class _Share(Generic[T]):
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.places: list[_Place[T]] = []
+        self.places: list[_Entry[T]] = []
         self.waiting = 0
         self.weight = 0
 
@@ -85,7 +92,7 @@ class Level(Generic[T]):
 
     def __init__(self, priority: int) -> None:
         self.priority = priority
-        self.ages: list[_Place[T]] = []
+        self.ages: list[_Entry[T]] = []
         self.claim = math.inf  # of its oldest, as it stands in ``Line._claims``
         self.order: list[tuple[float, int, Account]] = []  # tokens as they were, tie, tenant
         self.shares: dict[Account, _Share[T]] = {}
@@ -125,17 +132,18 @@ class Line(Generic[T]):
             level = self._levels[priority] = Level(priority)
             insort(self._priorities, priority)
         account = self._accounts.enter(waiter.tenant, now)
-        place = _Place(waiter.enqueued_at, next(self._numbers), waiter, level, account)
+        place = _Place(waiter, next(self._numbers), level, account)
+        entry = (place.enqueued_at, place.number, place)
         self._places[waiter] = place
-        heapq.heappush(level.ages, place)
-        if level.ages[0] is place:
+        heapq.heappush(level.ages, entry)
+        if level.ages[0][2] is place:
             self._claim(level, place)
         share = level.shares.get(account)
         if share is None:
             share = level.shares[account] = _Share(place.number)
             account.levels.add(level)
             heapq.heappush(level.order, (account.tokens, share.number, account))
-        heapq.heappush(share.places, place)
+        heapq.heappush(share.places, entry)
         self._weigh(place, share, 1)
 
     def remove(self, waiter: T) -> None:
@@ -219,10 +227,10 @@ class Line(Generic[T]):
     def _sweep(self, level: Level[T], share: _Share[T]) -> None:
         """Where most of a heap has left, the rest is laid anew: it never grows with what came."""
         if len(level.ages) > 2 * level.waiting + _FEW:
-            level.ages = [each for each in level.ages if self._is_here(each)]
+            level.ages = [each for each in level.ages if self._is_here(each[2])]
             heapq.heapify(level.ages)
         if len(share.places) > 2 * share.waiting + _FEW:
-            share.places = [each for each in share.places if self._is_here(each)]
+            share.places = [each for each in share.places if self._is_here(each[2])]
             heapq.heapify(share.places)
         if len(level.order) > 2 * len(level.shares) + _FEW:
             level.order = [
@@ -234,9 +242,9 @@ class Line(Generic[T]):
         return self._places.get(place.waiter) is place
 
     def _oldest(self, level: Level[T]) -> _Place[T]:
-        while not self._is_here(level.ages[0]):
+        while not self._is_here(level.ages[0][2]):
             heapq.heappop(level.ages)
-        return level.ages[0]
+        return level.ages[0][2]
 
     def _claim(self, level: Level[T], oldest: _Place[T]) -> None:
         claim = _age(oldest, level.priority)
@@ -276,9 +284,9 @@ class Line(Generic[T]):
                 heapq.heapreplace(level.order, (account.tokens, number, account))
             else:
                 break
-        while not self._is_here(share.places[0]):
+        while not self._is_here(share.places[0][2]):
             heapq.heappop(share.places)
-        return share.places[0]
+        return share.places[0][2]
 
 
 def _arrival(place: _Place[T]) -> tuple[float, int]:

@@ -9,6 +9,8 @@ goes through llhttp.  Both end in the same few methods (``messages``), where the
 
 from __future__ import annotations
 
+from typing import Final
+
 import httptools
 
 from batchfleet_worker import errors, http1
@@ -18,7 +20,7 @@ from batchfleet_worker.intake import Intake
 from batchfleet_worker.messages import Messages
 from batchfleet_worker.opening import Opening
 
-PIPELINED = 1024  # messages parsed and not served; SLICE_BYTES hold hardly more
+PIPELINED: Final = 1024  # messages parsed and not served; SLICE_BYTES hold hardly more
 SLICE_BYTES = (
     16384  # parsed at a time outside a body, or a read of tiny requests would be thousands
 )
@@ -48,7 +50,7 @@ class RequestReader(Messages):
         self._url = b""
         self._raw: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0  # parsed
-        self._read_bytes = 0  # in reads that were nothing but head
+        self._read_bytes = 0  # in reads that were nothing but head, or trailer, so far
         self._upgrade = False
 
     def feed(self, data: bytes) -> bytes:
@@ -129,7 +131,8 @@ class RequestReader(Messages):
     # --- all others, parsed by llhttp
 
     def _parse(self, data: bytes) -> None:
-        began_in_head, self._another = self.in_head, False
+        began_in_head, began_in_body, self._another = self.in_head, self.in_body, False
+        had_bytes = self._body_bytes
         other_protocol: int | None = None  # where it begins
         try:
             self._parser.feed_data(data)
@@ -147,11 +150,20 @@ class RequestReader(Messages):
         if other_protocol is not None:
             self._switch(data[other_protocol:])
         elif self.in_head and began_in_head and not self._another:
-            self._read_bytes += len(data)  # llhttp may be holding one endless header
-            if self._read_bytes > self._intake.max_header_bytes:
-                self.reject(errors.HEADERS_TOO_LARGE)
-        elif self.in_body and self._inflow is None:
-            self._consider_passing_on()
+            self._count_read(len(data))
+        elif self.in_body:
+            if began_in_body and self._body_bytes == had_bytes:
+                self._count_read(len(data))
+            else:
+                self._read_bytes = 0
+            if self._inflow is None and not self.deaf:
+                self._consider_passing_on()
+
+    def _count_read(self, n_bytes: int) -> None:
+        """Of a read that brought nothing: llhttp may be holding one endless header, or trailer."""
+        self._read_bytes += n_bytes
+        if self._read_bytes > self._intake.max_header_bytes:
+            self.reject(errors.HEADERS_TOO_LARGE)
 
     def _switch(self, rest: bytes) -> None:
         """The head that was read offers another protocol."""
@@ -171,18 +183,16 @@ class RequestReader(Messages):
             self._begin(opening, None if opening.chunked else opening.length)
 
     def _decline_upgrade(self, rest: bytes) -> None:
-        """Go on in HTTP/1.1, as if the client had not offered another protocol.
+        """Go on in HTTP/1, as if the client had not offered another protocol.
 
         The parser has stopped after the head and would skip the body, which would then be read as
         the next request: a fresh one is given the same head without the offer.
         """
-        method, url, raw = self._parser.get_method(), self._url, self._raw
-        if method == b"CONNECT":
-            self.reject(errors.method_not_allowed("CONNECT", "GET, POST"))
-            return
+        parser, url, raw = self._parser, self._url, self._raw
+        spoken = parser.get_http_version().encode()
         self._reset()
         self._parser = httptools.HttpRequestParser(self)
-        head = [method, b" ", url, b" HTTP/1.1\r\n"]
+        head = [parser.get_method(), b" ", url, b" HTTP/", spoken, b"\r\n"]
         for name, value in raw:
             if name != b"upgrade":
                 head += (name, b": ", value, b"\r\n")
@@ -216,6 +226,8 @@ class RequestReader(Messages):
     def on_headers_complete(self) -> None:
         parser = self._parser
         self.in_head = False
+        if parser.get_method() == b"CONNECT":
+            raise http1.Refused(errors.method_not_allowed("CONNECT", "GET, POST"))
         intake = self._intake
         if self._upgrade and parser.should_upgrade():
             self._opening = intake.opener.tunnel(parser.get_method(), self._url, self._raw)
@@ -258,7 +270,7 @@ class RequestReader(Messages):
             self._opening = None
             return
         # A trailer may have ended the connection's life.
-        manner = opening.manner._replace(keep_alive=self._parser.should_keep_alive())
+        manner = opening.manner.kept(self._parser.should_keep_alive())
         self._last_message = not manner.keep_alive
         self._ask(opening, b"".join(self._body), self._request_id, self._own, manner)
         self._opening = None

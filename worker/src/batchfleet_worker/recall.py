@@ -9,6 +9,7 @@ and a whole answer from a stream where ``crossover`` allows that.  Off unless a 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from batchfleet_worker.cache import Answer, AnswerCache
 from batchfleet_worker.cacheable import not_cacheable
@@ -28,9 +29,10 @@ _WHOLE, _STREAM = b"w", b"s"  # the two forms of one answer
 
 
 class Recall:
-    """``on``: whether anything can be found here."""
+    """``on``: whether anything can be found here.  ``served`` is told of each answer that is given:
+    whose, prompt tokens, completion tokens; for the rate limits."""
 
-    __slots__ = ("_budget", "_cache", "_flushed_at", "_metrics", "_settings", "on")
+    __slots__ = ("_budget", "_cache", "_flushed_at", "_metrics", "_settings", "on", "served")
 
     def __init__(self, budget: Budget, metrics: Metrics) -> None:
         self._budget = budget
@@ -39,6 +41,7 @@ class Recall:
         self._settings: tuple[int, int] = (0, 0)
         self._flushed_at = -math.inf
         self.on = False
+        self.served: Callable[[str, int, int], None] | None = None
 
     def apply(self, merging: MergingSettings) -> None:
         """Any change starts afresh.  In mode Observe nobody is answered from here."""
@@ -125,6 +128,9 @@ class Recall:
 
     def _count_served(self, found: Answer) -> None:
         self._metrics.time_to_first_token_seconds.observe(0.0)
+        self._metrics.request_seconds.observe(0.0)
         prompt, completion = tokens_at_end(b"", found.body)
         self._metrics.tokens_served_total["prompt"] += prompt
         self._metrics.tokens_served_total["completion"] += completion
+        if self.served is not None:
+            self.served(found.tenant, prompt, completion)

@@ -40,6 +40,11 @@ class AccessType(StrEnum):
     TRUSTED_HEADER = "TrustedHeader"  # whom the header names, which a gateway sets
 
 
+class PrefixCache(StrEnum):
+    SHARED = "Shared"  # as the engine does it: a beginning that was seen is faster, for everybody
+    PER_TENANT = "PerTenant"  # for who sent it only
+
+
 class SettingsError(Exception):
     """What is wrong with the environment, a sentence per variable."""
 
@@ -76,7 +81,8 @@ class Settings(BaseModel):
     )
     memory_bytes: Bytes = Field(
         256 * 1024 * 1024,
-        description="Held for others at once: bodies, answers kept for late joiners, the cache.",
+        description="Held for others at once: bodies, what clients have not taken yet, answers "
+        "kept for late joiners, the cache.",
     )
     head_timeout_seconds: Seconds = Field(
         10, description="For a request's head to arrive; then it is refused with 408."
@@ -119,6 +125,11 @@ class Settings(BaseModel):
         description="A request's priority in the engine's own queue: Strip, or Negate where vLLM "
         "runs with --scheduling-policy priority.",
     )
+    prefix_cache: PrefixCache = Field(
+        PrefixCache.SHARED,
+        description="Whose prompts make a tenant's faster in vLLM's prefix cache: Shared, "
+        "everybody's; PerTenant, its own, so that nobody can measure what others ask.",
+    )
     extra_paths: str = Field(
         "", description="More paths, METHOD:/path=relay|merge|pass, separated by commas."
     )
@@ -154,6 +165,18 @@ class Settings(BaseModel):
     def _are_paths(cls, value: str) -> str:
         Routes(value)
         return value
+
+    @property
+    def salts_prefixes(self) -> bool:
+        return self.prefix_cache is PrefixCache.PER_TENANT
+
+    @property
+    def held_body_bytes(self) -> int:
+        """A longer body is passed on while it still arrives.  Not where the engine obeys a body's
+        priority, or needs a salt: what we have not read whole, we cannot change."""
+        if self.salts_prefixes or self.engine_priority is EnginePriority.NEGATE:
+            return self.max_body_bytes
+        return self.max_merge_body_bytes
 
     @property
     def prompts(self) -> tuple[str, ...]:

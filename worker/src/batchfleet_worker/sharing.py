@@ -14,6 +14,7 @@ sent cannot be streamed.  So a mixed burst makes at most two calls.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from batchfleet_worker.crossover import ask_usage, may_cross, wants_usage
 from batchfleet_worker.exchange import Request, Result
@@ -26,7 +27,7 @@ from batchfleet_worker.metrics import Metrics
 from batchfleet_worker.recall import Recall
 from batchfleet_worker.subscriber import Subscriber
 
-_JOINED = Result.JOINED
+_JOINED: Final = Result.JOINED
 
 Keys = Callable[[Request], bytes | NotMerged]
 

@@ -9,8 +9,8 @@ admin port: shows all of it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-import itertools
 import json
 import logging
 import random
@@ -22,9 +22,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-import aiohttp
 import uvloop
-from aiohttp import web
 
 from batchfleet_worker import access, admin, relay, tracing, watch
 from batchfleet_worker.accesslog import AccessLog
@@ -33,7 +31,8 @@ from batchfleet_worker.drain import Drain, Phase
 from batchfleet_worker.engine import Engine
 from batchfleet_worker.exchange import Timer
 from batchfleet_worker.finished import Finished
-from batchfleet_worker.intake import Intake
+from batchfleet_worker.inquiry import Inquirer
+from batchfleet_worker.intake import Intake, RequestIds
 from batchfleet_worker.key import MergeKeys
 from batchfleet_worker.live import LiveSettings
 from batchfleet_worker.memory import Budget
@@ -42,20 +41,16 @@ from batchfleet_worker.openai import Routes
 from batchfleet_worker.pipeline import Bounds, Pipeline
 from batchfleet_worker.prober import Prober
 from batchfleet_worker.relay import DataPort
+from batchfleet_worker.salt import Salts
 from batchfleet_worker.settings import Settings, Warmup
 from batchfleet_worker.upstream import Pool
 from batchfleet_worker.watch import LiveFile
 from batchfleet_worker.watched import Watch
 
 VERSION = version("batchfleet-worker")
+ADMIN_LINGER_SECONDS = 1.0  # for who waits for the end of a drain to be told of it
 
 log = logging.getLogger(__name__)
-
-
-def request_ids() -> Callable[[], str]:
-    """Ids that are unique across pods and cheap: the process's own random part, and a counter."""
-    prefix, counter = secrets.token_hex(6), itertools.count(1)
-    return lambda: f"{prefix}-{next(counter):x}"
 
 
 class LoopClock:
@@ -72,12 +67,7 @@ class LoopClock:
 class Sidecar:
     """The parts, and what the admin port may ask of them."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        loop: asyncio.AbstractEventLoop,
-        session: aiohttp.ClientSession,
-    ) -> None:
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         clock = LoopClock(loop)
         self.metrics = Metrics(build_info={VERSION: 1})
         self.budget = Budget(settings.memory_bytes)
@@ -92,6 +82,7 @@ class Sidecar:
             budget=self.budget,
             engine_priority=settings.engine_priority,
             random=random.random,
+            salts=Salts(secrets.token_bytes(32)) if settings.salts_prefixes else None,
         )
         self.tracing = _tracing(settings)
         listeners: list[Callable[[Finished], None]] = []
@@ -100,16 +91,17 @@ class Sidecar:
         if self.tracing is not None:
             listeners.append(self.tracing)
         watched = Watch(self.pipeline.offer, listeners, clock.time) if listeners else None
+        ids = RequestIds(secrets.token_hex(6)).next
         self.port = DataPort(
             watched.offer if watched else self.pipeline.offer,
             Intake(
                 Routes(settings.extra_paths),
-                request_ids(),
+                ids,
                 settings.max_body_bytes,
                 settings.max_header_bytes,
                 self.budget,
                 self.access,
-                settings.max_merge_body_bytes,
+                settings.held_body_bytes,
             ),
             self.metrics,
             clock.time,
@@ -121,6 +113,7 @@ class Sidecar:
             random.random,
         )
         self.port.on_refused = watched.refused if watched else None
+        self.admin = admin.port(self, ids, settings.max_header_bytes, clock.time)
         self.drain = Drain(
             clock,
             self.pipeline,
@@ -130,9 +123,9 @@ class Sidecar:
         )
         self.pipeline.when_idle = self.drain.idle
         self.engine = Engine(settings.engine_stall_seconds)
+        self._inquirer = Inquirer(Pool(*settings.upstream_address, loop))
         self.prober = Prober(
-            session,
-            settings.upstream,
+            self._inquirer,
             self.engine,
             self.pipeline,
             self.drain.engine_back,
@@ -196,6 +189,19 @@ class Sidecar:
         self.drain.begin()
         await self.drain.over.wait()
 
+    # --- the process's own
+
+    def sweep(self) -> None:
+        self.port.sweep()
+        self.admin.sweep()
+
+    def close(self) -> None:
+        """Ends every connection at once."""
+        self.pool.close()
+        self._inquirer.close()
+        self.port.abort()
+        self.admin.abort()
+
 
 def _access_log(percent: float) -> AccessLog:
     out = sys.stdout.buffer
@@ -218,18 +224,20 @@ def _tracing(settings: Settings) -> tracing.Tracing | None:
 async def serve(settings: Settings, stopped: asyncio.Event) -> None:
     """Run until ``stopped`` is set, drain, return.  Raises ``OSError`` for a port that is taken."""
     loop = asyncio.get_running_loop()
-    connector = aiohttp.TCPConnector(keepalive_timeout=3)  # the engine closes after 5 s
-    async with aiohttp.ClientSession(connector=connector) as session:
-        sidecar = Sidecar(settings, loop, session)
-        runner = web.AppRunner(admin.application(sidecar), access_log=None, shutdown_timeout=1)
-        await runner.setup()
-        await web.TCPSite(runner, settings.admin_host, settings.admin_port).start()
+    sidecar = Sidecar(settings, loop)
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(sidecar.close)
+        admin_server = await loop.create_server(
+            sidecar.admin.client, settings.admin_host, settings.admin_port
+        )
+        at_end.callback(admin_server.close)
         sidecar.access.poll()
         if sidecar.live:
             sidecar.live.poll()  # before the first request, not after
         server = await loop.create_server(
             sidecar.port.client, settings.host, settings.port, backlog=1024
         )
+        at_end.callback(server.close)
         log.info(
             "batchfleet-worker %s: %s:%d in front of %s, admin on %s:%d",
             VERSION,
@@ -246,21 +254,19 @@ async def serve(settings: Settings, stopped: asyncio.Event) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(sidecar.prober.run())]
-                running.append(tasks.create_task(_every(relay.SWEEP_SECONDS, sidecar.port.sweep)))
+                running.append(tasks.create_task(_every(relay.SWEEP_SECONDS, sidecar.sweep)))
                 running.append(tasks.create_task(_every(access.POLL_SECONDS, sidecar.access.poll)))
                 if sidecar.live:
                     running.append(tasks.create_task(_every(watch.POLL_SECONDS, sidecar.live.poll)))
                 await stopped.wait()
                 sidecar.drain.begin(final=True)
                 await sidecar.drain.over.wait()
-                await _farewell(sidecar, server)
+                await _farewell(sidecar.port, server, LINGER_SECONDS)
+                # Last, since the kubelet and the operator ask until the end.
+                await _farewell(sidecar.admin, admin_server, ADMIN_LINGER_SECONDS)
                 for task in running:
                     task.cancel()
         finally:
-            server.close()
-            sidecar.pool.close()
-            sidecar.port.abort()
-            await runner.cleanup()
             if sidecar.tracing:
                 await asyncio.to_thread(sidecar.tracing.shutdown)
     log.info("ended: %s", json.dumps(sidecar.state()["drain"]))
@@ -272,15 +278,16 @@ async def _every(seconds: float, do: Callable[[], None]) -> None:
         do()
 
 
-async def _farewell(sidecar: Sidecar, server: asyncio.Server) -> None:
+async def _farewell(port: DataPort, server: asyncio.Server, seconds: float) -> None:
     """Let the last answers out: a closed process takes its sockets' buffers with it."""
     server.close()
-    sidecar.port.close_idle()
+    port.draining = True
+    port.close_idle()
     try:
-        async with asyncio.timeout(LINGER_SECONDS):
-            await sidecar.port.empty.wait()
+        async with asyncio.timeout(seconds):
+            await port.empty.wait()
     except TimeoutError:
-        log.warning("%d clients did not take their answers", len(sidecar.port.clients))
+        log.warning("%d clients did not take their answers", len(port.clients))
 
 
 def run(settings: Settings) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from batchfleet_worker.events import Renaming
 from batchfleet_worker.exchange import Lost, Refusal, Request, Result, Sink
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from batchfleet_worker.flight import Flight
     from batchfleet_worker.recall import Recall
 
-DIRECT = Result.DIRECT
+DIRECT: Final = Result.DIRECT
 
 
 class Keeper(Protocol):
@@ -55,7 +55,7 @@ class Keeper(Protocol):
     def failed(self, flight: Flight, why: Lost) -> None:
         """An engine call was lost."""
 
-    def gone(self, subscriber: Subscriber, refusal: Refusal | None, *, left: bool) -> None:
+    def gone(self, subscriber: Subscriber, refusal: Refusal | None, left: bool) -> None:
         """A client has its whole answer, or a refusal, or went away by itself."""
 
 
@@ -98,7 +98,7 @@ class Subscriber:
             self._part()
             if self.fold is not None:
                 self.fold.drop()
-            self.keeper.gone(self, None, left=True)
+            self.keeper.gone(self, None, True)
         elif self.fold is not None:
             self.fold.drop()  # from inside the end of its answer
 
@@ -113,13 +113,13 @@ class Subscriber:
             self.sink.end()
             # A stream that could not be folded has brought it a flight of its own.
             if self.flight is flight:
-                self.keeper.gone(self, None, left=False)
+                self.keeper.gone(self, None, False)
 
     def refuse(self, refusal: Refusal) -> None:
         if not self.over:
             self._part()
             self.sink.refuse(refusal)
-            self.keeper.gone(self, refusal, left=False)
+            self.keeper.gone(self, refusal, False)
 
     def _part(self) -> None:
         self.over = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from batchfleet_worker.connection import Call, Connection
 from batchfleet_worker.exchange import Lost, Receiver, Request
@@ -14,7 +15,7 @@ from batchfleet_worker.heads import Heads
 from batchfleet_worker.plain import plain_response
 
 # vLLM closes an idle connection after 5 s; one that is about to be closed must not be chosen.
-IDLE_SECONDS = 3.5
+IDLE_SECONDS: Final = 3.5
 CONNECT_SECONDS = 5.0
 # Its heads carry a date: what is kept of them is of use for a second.
 KEPT_HEAD_BYTES = 64 * 1024

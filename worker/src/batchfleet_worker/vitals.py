@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from batchfleet_worker.adaptive import NOTHING, Signals
-from batchfleet_worker.metrics import Histogram
+from batchfleet_worker.histogram import Histogram
 
 ITERATIONS = "vllm:iteration_tokens_total_count"
 _STARTED = "process_start_time_seconds"

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
+from batchfleet_worker.inquiry import Inquirer, InquiryError
 
-SECONDS = aiohttp.ClientTimeout(total=120)  # a first request may compile
+ANSWER_SECONDS = 120.0  # a first request may compile
 
 PROMPTS_SECONDS = 60.0
 """For all warm-up prompts together: they make the first answers faster, and are not worth more."""
@@ -40,40 +40,36 @@ class Outcome:
     models: Any = None
 
 
-async def warm_up(
-    session: aiohttp.ClientSession, upstream: str, prompts: Sequence[str] = ()
-) -> Outcome:
+async def warm_up(inquirer: Inquirer, prompts: Sequence[str] = ()) -> Outcome:
     """One attempt.  Never raises for what the engine does; the caller tries again."""
     models = None
     try:
-        async with session.get(f"{upstream}/v1/models", timeout=SECONDS) as response:
-            if response.status in (401, 403):
-                # Its key is the clients', not ours; that it checks one is all we can learn.
-                return Outcome(True, "the engine asks for a key: taken as warm without a request")
-            if response.status != 200:
-                return Outcome(False, f"/v1/models answered {response.status}")
-            models = await response.json(content_type=None)
+        listing = await inquirer.get("/v1/models", ANSWER_SECONDS)
+        if listing.status in (401, 403):
+            # Its key is the clients', not ours; that it checks one is all we can learn.
+            return Outcome(True, "the engine asks for a key: taken as warm without a request")
+        if listing.status != 200:
+            return Outcome(False, f"/v1/models answered {listing.status}")
+        models = listing.json()
         model = _first_model(models)
         if model is None:
             return Outcome(False, "/v1/models names no model")
         answers = []
         for path, body in _TRIES:
-            status = await _ask(session, upstream + path, {"model": model, **body})
+            status = await _ask(inquirer, path, {"model": model, **body})
             if status == 200:
                 if path != "/v1/embeddings":
-                    await _ask_all(session, upstream, model, prompts)
+                    await _ask_all(inquirer, model, prompts)
                 return Outcome(True, f"{path} answered", models)
             answers.append(f"{path} {status}")
             if status >= 500:
                 break
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+    except (InquiryError, TimeoutError, ValueError) as error:
         return Outcome(False, f"the warm-up request failed: {error or type(error).__name__}")
     return Outcome(False, "no warm-up request was answered: " + ", ".join(answers), models)
 
 
-async def _ask_all(
-    session: aiohttp.ClientSession, upstream: str, model: str, prompts: Sequence[str]
-) -> None:
+async def _ask_all(inquirer: Inquirer, model: str, prompts: Sequence[str]) -> None:
     """Each as what a chat begins with, or where the model has no chat as a plain prompt.  One that
     fails keeps nobody waiting."""
     try:
@@ -84,20 +80,18 @@ async def _ask_all(
                     {"role": "user", "content": "Hi"},
                 ]
                 body = {"model": model, "messages": messages, **_SHORT}
-                status = await _ask(session, f"{upstream}/v1/chat/completions", body)
+                status = await _ask(inquirer, "/v1/chat/completions", body)
                 if status in (400, 404, 405):
                     body = {"model": model, "prompt": prompt, **_SHORT}
-                    status = await _ask(session, f"{upstream}/v1/completions", body)
+                    status = await _ask(inquirer, "/v1/completions", body)
                 if status != 200:
                     log.warning("warm-up prompt %d was answered with %d", number, status)
-    except (aiohttp.ClientError, TimeoutError) as error:
+    except (InquiryError, TimeoutError) as error:
         log.warning("the warm-up prompts were given up: %s", error or type(error).__name__)
 
 
-async def _ask(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> int:
-    async with session.post(url, json=body, timeout=SECONDS) as response:
-        await response.read()
-        return response.status
+async def _ask(inquirer: Inquirer, path: str, body: dict[str, Any]) -> int:
+    return (await inquirer.post(path, body, ANSWER_SECONDS)).status
 
 
 def _first_model(models: Any) -> str | None:

@@ -96,11 +96,18 @@ class Access(Model):
         description="Highest priority that requests may ask for (x-batchfleet-priority), where a "
         "key has none of its own; unset: 100.",
     )
+    prefix_cache: Literal["Shared", "PerTenant"] | None = Field(
+        default=None,
+        description="Whose prompts make a tenant's faster in vLLM's prefix cache. Shared: "
+        "everybody's, so that who measures can find out what others ask. PerTenant: its own, by a "
+        "cache_salt in its requests; what all tenants' prompts begin with is then computed for "
+        "each of them. Unset: Shared.",
+    )
 
     @property
     def of_pods(self) -> Access | None:
         """The part that pods depend on; ``None``: what they do without being told."""
-        if self.type == "Open" and self.max_priority is None:
+        if self.type == "Open" and self.max_priority is None and self.prefix_cache is None:
             return None
         if self.trusted_header is None:
             return self

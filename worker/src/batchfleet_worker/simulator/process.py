@@ -132,6 +132,10 @@ def run(args: argparse.Namespace) -> int:
         time.sleep(settings.startup_seconds)
         print(settings.startup_error, file=sys.stderr)
         return 1
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_process(settings))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_process(settings))
+    except OSError as error:
+        print(f"batchfleet-worker simulate: cannot listen: {error}", file=sys.stderr)
+        return 1
     return 0

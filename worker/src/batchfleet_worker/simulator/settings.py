@@ -36,8 +36,22 @@ class Settings:
         return self.served_model_names or (self.model,)
 
 
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a number") from None
+
+
+def _int(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number") from None
+
+
 def _number(text: str) -> float:
-    value = float(text)
+    value = _float(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a finite number of at least 0")
     return value
@@ -51,21 +65,21 @@ def _positive(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    value = int(text)
+    value = _int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
     return value
 
 
 def _port(text: str) -> int:
-    value = int(text)
+    value = _int(text)
     if not 0 <= value <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port")
     return value
 
 
 def _percent(text: str) -> float:
-    value = float(text)
+    value = _float(text)
     if not 0 <= value <= 100:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100")
     return value
@@ -115,7 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         times,
         "--step-ms-per-seq",
         _number,
-        1e3 * timing.step_seconds_per_sequence,
+        round(1e3 * timing.step_seconds_per_sequence, 6),
         "more for each decoding sequence",
     )
     add(times, "--prefill-ms", _number, 1e3 * timing.prefill_seconds, "an iteration that prefills")
@@ -123,7 +137,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         times,
         "--prefill-ms-per-token",
         _number,
-        1e3 * timing.prefill_seconds_per_token,
+        round(1e3 * timing.prefill_seconds_per_token, 6),
         "more for each prompt token",
     )
     add(times, "--speed", _positive, default.speed, "divides all of these")
