@@ -221,3 +221,22 @@ def condition(parent: Object, type_: str) -> Object:
     """One condition of a service's status."""
     found: Object = {each["type"]: each for each in parent["status"]["conditions"]}[type_]
     return found
+
+
+def revisions(cluster: SimulatedCluster) -> set[str]:
+    """Names of the stored revisions."""
+    return {name for kind, name in cluster.children if kind == names.CONTROLLER_REVISION.kind}
+
+
+def deployments(cluster: SimulatedCluster) -> dict[str, int]:
+    """Replicas that each Deployment asks for."""
+    return {
+        name: each["spec"]["replicas"]
+        for (kind, name), each in cluster.children.items()
+        if kind == names.DEPLOYMENT.kind
+    }
+
+
+def engine(**fields: object) -> Object:
+    """The engine of ``service``, with other fields."""
+    return {"type": "vLLM", "model": "m", "maxNumSeqs": 8, **fields}

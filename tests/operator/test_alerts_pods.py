@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from batchfleet_operator.remediation.alerts import judge
 from tests.operator.remedied import BEGAN, Fleet, pods, rule
 
@@ -43,13 +45,17 @@ def test_an_alert_takes_back_a_young_rollout() -> None:
     assert fleet.rolled_back == 1
 
 
-def test_an_old_rollout_is_left_alone() -> None:
+@pytest.mark.parametrize(("minutes", "taken_back"), [(None, 1), (29, 1), (31, 0)])
+def test_a_rollout_that_has_not_moved_for_long_is_left_alone(
+    minutes: int | None, taken_back: int
+) -> None:
     fleet = Fleet([rule(alertName="Bad", action={"type": "Rollback"})])
-    began = BEGAN - timedelta(minutes=31)
-    fleet.facts = {"rolling": True, "rollout_began": began, "can_roll_back": True}
-    fleet.ticks(10, None, alert="firing")
-    assert (fleet.rolled_back, fleet.why()) == (0, "RolloutTooOld")
-    assert len(fleet.told("RolloutTooOld")) == 1
+    moved = None if minutes is None else BEGAN - timedelta(minutes=minutes)
+    hours_ago = BEGAN - timedelta(hours=2)  # a large model, one pod after the other
+    fleet.facts = {"rollout_began": hours_ago, "rollout_moved": moved, "can_roll_back": True}
+    fleet.ticks(4, None, alert="firing")
+    assert fleet.rolled_back == taken_back
+    assert len(fleet.told("RolloutTooOld")) == 1 - taken_back
 
 
 def by_pod(*values: float) -> dict[str, Any]:

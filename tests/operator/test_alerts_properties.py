@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from batchfleet_operator.api.alerts import Remediation
 from batchfleet_operator.observed import parse_time
 from batchfleet_operator.remediation.alerts import Judgement
+from batchfleet_operator.remediation.presets import may_do
 from tests.operator.remedied import TICK_SECONDS, Fleet, rule, signals
 
 UP = {"type": "ScaleBatchSize", "factorPercent": 150, "minBatchSize": 10, "maxBatchSize": 90}
@@ -61,10 +62,11 @@ def tick(fleet: Fleet, data: st.DataObject) -> None:
     for each in fleet.rules:
         value = data.draw(VALUES)
         count = data.draw(st.integers(1, 6))
+        waiting = data.draw(st.sampled_from([None, None, 0.9]))
         by_pod = dict(zip([p.name for p in fleet.pods], data.draw(BY_POD), strict=False))
         for _ in range(count):  # a while of the same, so that rules get confirmed
             alert = None if value is None else "firing" if value > 1 else "inactive"
-            fleet.read(value, each.name, by_pod=by_pod, alert=alert)
+            fleet.read(value, each.name, by_pod=by_pod, alert=alert, queue_share=waiting)
 
 
 class Witness:
@@ -126,6 +128,8 @@ def test_whatever_happens(fleet: Fleet, data: st.DataObject) -> None:
     assert len(fleet.restarted) <= sum(each.action == "RestartPod" for each in decided)
     assert fleet.rolled_back <= sum(each.action == "Rollback" for each in decided)
     assert len(fleet.history) <= 20
+    can = {each.name: {*may_do(each), "ComeBack"} for each in fleet.rules}
+    assert all(each.action in can[each.rule] for each in fleet.history)
     times = sorted(parse_time(each.began) for each in decided)
     most = fleet.remediation.max_actions_per_hour or 3
     for first, over in zip(times, times[most:], strict=False):

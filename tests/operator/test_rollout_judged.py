@@ -151,18 +151,6 @@ def test_another_restart_id_tries_the_same_again() -> None:
     assert cluster.reason == names.AS_SPECIFIED
 
 
-def test_promote_has_it_anyway() -> None:
-    cluster = rolled_back()
-    cluster.annotate("promote")
-    cluster.pass_time(120)
-    assert cluster.deployed()[2] == 2
-    assert cluster.reason == names.AS_SPECIFIED
-    assert failed(cluster) == set()
-    cluster.annotate(None)
-    cluster.pass_time(120)
-    assert cluster.deployed()[2] == 2
-
-
 def test_restart_replaces_all_pods_once() -> None:
     cluster = JudgedCluster(service(replicas=3))
     cluster.settle()
@@ -293,24 +281,6 @@ def test_the_users_own_analysis_judges(analysis: Object) -> None:
             cluster.round()
             says(cluster, bad=bad)
         assert cluster.deployed() == ({1: 2} if bad else {2: 2})
-
-
-def test_the_annotation_holds_and_releases() -> None:
-    cluster = changed(replicas=4)
-    cluster.pass_time(60)
-    cluster.annotate("paused")
-    cluster.pass_time(1800)
-    assert cluster.deployed() == {1: 4, 2: 1}
-    assert cluster.reason == names.ROLLOUT_PAUSED
-    cluster.change(replicas=6)
-    cluster.pass_time(60)
-    assert cluster.deployed() == {1: 5, 2: 1}  # scaling goes on, with what is stable
-    cluster.annotate(None)
-    cluster.pass_time(60)
-    assert cluster.rollout["state"] == "Judging"
-    cluster.annotate("promote")
-    cluster.pass_time(150)
-    assert cluster.deployed()[2] == 6
 
 
 def test_a_lost_status_begins_the_judging_anew_and_loses_no_pod() -> None:

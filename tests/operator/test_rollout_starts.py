@@ -15,8 +15,14 @@ from batchfleet_operator.problems import failed_starts
 from batchfleet_operator.rollouts import rollout
 from batchfleet_operator.rollouts.stages import Orders
 from tests.operator.judged import revision
-from tests.operator.simulated import SimulatedCluster, condition, is_ready, service
-from tests.operator.test_plan import deployments, engine
+from tests.operator.simulated import (
+    SimulatedCluster,
+    condition,
+    deployments,
+    engine,
+    is_ready,
+    service,
+)
 
 
 @dataclass

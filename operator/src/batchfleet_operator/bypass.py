@@ -13,7 +13,7 @@ from batchfleet_operator import names
 from batchfleet_operator.api.service import BatchInferenceService
 from batchfleet_operator.conditions import Said
 from batchfleet_operator.observed import Fleet
-from batchfleet_operator.revisions import Revision
+from batchfleet_operator.revision import Revision
 
 ASKED = "true"
 WITHDRAWN = ("false", "")

@@ -18,6 +18,7 @@ from batchfleet_operator.api.autoscaling import Autoscaling
 from batchfleet_operator.api.service import BatchInferenceService
 from batchfleet_operator.api.status import (
     Automatic,
+    Effective,
     Intent,
     Past,
     RolloutStatus,
@@ -27,6 +28,7 @@ from batchfleet_operator.api.status import (
 from batchfleet_operator.conditions import Said, time
 from batchfleet_operator.config import Config
 from batchfleet_operator.decision import Event, Object, Observed, Ref
+from batchfleet_operator.live import Limits
 from batchfleet_operator.metering.presence import metrics_available
 from batchfleet_operator.observed import Fleet, parse_time
 from batchfleet_operator.remediation import alerts
@@ -139,7 +141,7 @@ def _with_judgement(done: Control, view: View, actions: Sequence[AlertAction]) -
 def _case(view: View) -> Case:
     """What the guards may look at."""
     spec, before, fleet = view.service.spec, view.before, view.fleet
-    target, watched, own = view.choice.target, view.watched, view.settings
+    target, watched, own = view.choice.target, view.watched, view.own_limits
     automatic = before.automatic
     in_force = None if automatic is None else automatic.max_batch_size
     own_limit = None if own is None else own.max_batch_size
@@ -163,6 +165,7 @@ def _case(view: View) -> Case:
         automatic=automatic,
         batch_size=own_limit if in_force is None else in_force,
         spec_batch_size=spec.batching.max_batch_size,
+        edited=_is_edited(before.effective, own),
         own_batch_size=own_limit,
         max_num_seqs=None if own is None else own.max_num_seqs,
         queue_length=profiles.of(spec).max_queue_length,
@@ -171,9 +174,18 @@ def _case(view: View) -> Case:
         max_replicas=spec.autoscaling.max_replicas if spec.autoscaling else None,
         rolling=view.rolling,
         rollout_began=_began(before.rollout),
+        rollout_moved=_moved(before.rollout),
         can_roll_back=way_back is not None,
         lead_seconds=view.lead_seconds,
     )
+
+
+def _is_edited(before: Effective | None, own: Limits | None) -> bool:
+    """Whether somebody has changed the limit of the spec since the last look, for this engine."""
+    if before is None or own is None or before.source == "AlertAction":
+        return False
+    same_engine = before.max_num_seqs == own.max_num_seqs
+    return same_engine and before.max_batch_size != own.max_batch_size
 
 
 def _began(rollout: RolloutStatus | None) -> datetime | None:
@@ -181,6 +193,13 @@ def _began(rollout: RolloutStatus | None) -> datetime | None:
     if rollout is None or rollout.state == "RolledBack":
         return None
     return parse_time(rollout.began)
+
+
+def _moved(rollout: RolloutStatus | None) -> datetime | None:
+    """Since when it is at a step where it waits for somebody, or done."""
+    if rollout is None or rollout.state not in ("Held", "Paused", "Done"):
+        return None
+    return parse_time(rollout.since)
 
 
 def _with_scaling(done: Control, view: View, policy: Autoscaling, outsider: str | None) -> Control:
@@ -191,8 +210,8 @@ def _with_scaling(done: Control, view: View, policy: Autoscaling, outsider: str 
     fleet, target, watched = view.fleet, view.choice.target, view.watched
     refusal = None if target is None else fleet.refusal(target.number)
     limit = done.automatic.max_batch_size if done.automatic else None
-    if limit is None and view.settings is not None:
-        limit = view.settings.max_batch_size
+    if limit is None and view.own_limits is not None:
+        limit = view.own_limits.max_batch_size
     hand, before = view.by_hand, view.before.scaling
     if hand is not None and before is not None:
         before = before.model_copy(update={"desired_replicas": hand.replicas})

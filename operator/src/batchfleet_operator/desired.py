@@ -50,16 +50,19 @@ def controller_revision(
     *,
     stable: bool,
     failure: str | None = None,
+    promoted: bool = False,
 ) -> Object:
     """What a revision was cut from and rendered to; ``data`` never changes once written.
 
-    ``failure``: why it was rolled back.
+    ``failure``: why it was rolled back.  ``promoted``: somebody wanted it, whatever is said of it.
     """
     labels = names.revision_labels(owner.name, number)
     if stable:
         labels[names.LABEL_STABLE] = "true"
     if failure is not None:
         labels[names.LABEL_FAILED] = "true"
+    if promoted:
+        labels[names.LABEL_PROMOTED] = "true"
     name = names.revision_name(owner.name, number)
     made = _child(owner, names.CONTROLLER_REVISION, name, labels, revision=number, data=data)
     if failure is not None:

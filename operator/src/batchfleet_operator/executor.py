@@ -10,13 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from batchfleet_operator import names
 from batchfleet_operator.cluster import Cluster
 from batchfleet_operator.decision import Event, Object, Plan, PodPatch, Ref, Verdict, fingerprint
-from batchfleet_operator.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from batchfleet_operator.errors import (
+    ConflictError,
+    EndingError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+)
 from batchfleet_operator.memory import Memory, controller_uid, ref
 from batchfleet_operator.store import Store
 
 APPLY_REFUSED = "ApplyRefused"
+OPTIONAL = frozenset(kind.kind for kind in names.OPTIONAL_KINDS)
 
 
 class Executor:
@@ -35,6 +43,8 @@ class Executor:
         self._memory = memory
         self._namespace = namespace
         self._now = now
+        self.unserved: set[str] = set()
+        """Kinds that the cluster may lack, and did when we applied them."""
 
     def is_done(self, planned: Plan, service: Object) -> bool:
         """Whether carrying the plan out would change nothing, as far as we know."""
@@ -52,6 +62,8 @@ class Executor:
         message = None
         try:
             await self._cluster.apply(candidate, dry_run=True)
+        except EndingError:
+            raise  # it says nothing of the candidate
         except (InvalidError, ForbiddenError) as error:
             message = str(error)
         return Verdict(fingerprint(candidate), message, self._now())
@@ -68,6 +80,12 @@ class Executor:
                 continue
             try:
                 await self._apply(wanted, live)
+            except EndingError:
+                raise  # so is the service
+            except NotFoundError:
+                if wanted["kind"] not in OPTIONAL:
+                    raise
+                self.unserved.add(wanted["kind"])
             except (InvalidError, ForbiddenError) as error:
                 what = f"{wanted['kind']} {wanted['metadata']['name']}"
                 refusals.append(Event("Warning", APPLY_REFUSED, f"{what}: {error}"))

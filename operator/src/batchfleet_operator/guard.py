@@ -13,7 +13,7 @@ from batchfleet_operator.api.access import Peer
 from batchfleet_operator.api.service import BatchInferenceService
 from batchfleet_operator.decision import Object
 from batchfleet_operator.observed import Fleet
-from batchfleet_operator.revisions import Revision
+from batchfleet_operator.revision import Revision
 
 
 def peers(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from batchfleet_operator import engine, profiles
@@ -25,6 +26,15 @@ SHARE_DIGITS = 6
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How many requests one pod of a revision may have in flight, and why so many."""
+
+    max_batch_size: int | None  # None: no limit
+    max_num_seqs: int | None  # of this revision's engine; None: the engine's own default
+    source: Source
+
+
+@dataclass(frozen=True)
 class LiveSettings:
     """One revision's file, and where its batch limit comes from."""
 
@@ -33,27 +43,39 @@ class LiveSettings:
     max_num_seqs: int | None  # of this revision's engine; None: the engine's own default
     source: Source
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the file's bytes."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
+def limits(spec: Spec, running: Engine | None, automatic: Automatic | None = None) -> Limits:
+    """The limits that ``settings`` writes, without writing them."""
+    batch = None if running is None else engine.batch_size(running)
+    size, source = _limit(spec.batching.max_batch_size, batch)
+    if automatic is not None and automatic.max_batch_size is not None:
+        size, source = _limit(automatic.max_batch_size, batch)[0], "AlertAction"
+    return Limits(size, batch, source)
+
+
 def settings(
-    spec: Spec, running: Engine | None, ready_pods: int, automatic: Automatic | None = None
+    spec: Spec,
+    running: Engine | None,
+    ready_pods: int,
+    automatic: Automatic | None = None,
+    connection_age_seconds: int | None = None,
 ) -> LiveSettings:
     """What ``spec`` asks for, within what the ``running`` engine can do (``None``: not known).
 
     During a rollout that raises ``maxNumSeqs``, pods of the old revision keep their own ceiling.
     Rate limits are of the service: each of ``ready_pods`` enforces its share.  What alert actions
-    have set (``automatic``) holds in place of the spec's own.
+    have set (``automatic``) holds in place of the spec's own.  ``connection_age_seconds``, which a
+    rollout may ask for, holds only where the spec leaves it open.
     """
-    batch = None if running is None else engine.batch_size(running)
-    size, source = _limit(spec.batching.max_batch_size, batch)
-    if automatic is not None and automatic.max_batch_size is not None:
-        size, source = _limit(automatic.max_batch_size, batch)[0], "AlertAction"
+    limit = limits(spec, running, automatic)
+    age = spec.requests.max_connection_age_seconds
     content = {
-        "batching": _batching(spec, size, automatic),
+        "batching": _batching(spec, limit.max_batch_size, automatic),
         "merging": _said(
             mode=spec.merging.mode,
             cacheTTLSeconds=spec.merging.cache_ttl_seconds,
@@ -63,15 +85,15 @@ def settings(
             timeoutSeconds=spec.requests.timeout_seconds,
             queueTimeoutSeconds=profiles.of(spec).queue_timeout_seconds,
             reservedSlotsPercent=spec.requests.reserved_slots_percent,
-            maxConnectionAgeSeconds=spec.requests.max_connection_age_seconds,
+            maxConnectionAgeSeconds=connection_age_seconds if age is None else age,
             rateLimits=[_share(each, ready_pods) for each in spec.requests.rate_limits or ()],
         ),
     }
     return LiveSettings(
         text=json.dumps(content, indent=2) + "\n",
-        max_batch_size=size,
-        max_num_seqs=batch,
-        source=source,
+        max_batch_size=limit.max_batch_size,
+        max_num_seqs=limit.max_num_seqs,
+        source=limit.source,
     )
 
 

@@ -62,6 +62,8 @@ LABEL_REVISION: Final = f"{GROUP}/revision"
 LABEL_STABLE: Final = f"{GROUP}/stable"
 LABEL_FAILED: Final = f"{GROUP}/failed"
 """On a ControllerRevision that was rolled back: not chosen again while the spec asks for it."""
+LABEL_PROMOTED: Final = f"{GROUP}/promoted"
+"""On the ControllerRevision for which somebody set the annotation for rollouts to "promote"."""
 MANAGED_BY: Final = "batchfleet"
 WORKER_NAME: Final = "batchfleet-worker"
 
@@ -75,7 +77,8 @@ ANNOTATION_AUTOMATION: Final = f"{GROUP}/automation"
 """On a service or its namespace, with the value "paused": no alert action, no autoscaling."""
 
 ANNOTATION_ROLLOUT: Final = f"{GROUP}/rollout"
-"""On a service: "paused" holds a rollout at its step, "promote" takes it to its end."""
+"""On a service: "paused" holds a rollout at its step, "promote" takes the one asked for to its
+end, "promote NAME" the revision of that name."""
 
 ANNOTATION_FAILURE: Final = f"{GROUP}/failure"
 """On a ControllerRevision that was rolled back: why."""

@@ -15,7 +15,14 @@ from typing import Any
 
 from batchfleet_operator import names
 from batchfleet_operator.decision import Object, Observed, Ref, WorkerState
-from batchfleet_operator.problems import Problem, failed_starts, pod_problem, refusal
+from batchfleet_operator.problems import (
+    Problem,
+    Shortage,
+    failed_starts,
+    out_of_quota,
+    pod_problem,
+    refusal,
+)
 
 REPLICA_SET = re.compile(r"[0-9]+-[^-]+")
 """What follows the service's name in that of a ReplicaSet: the revision, and a hash."""
@@ -101,6 +108,11 @@ class Fleet:
         return max(self._labelled(names.LABEL_STABLE), default=None)
 
     @cached_property
+    def promoted(self) -> int | None:
+        """The revision for which somebody set the annotation that is still there."""
+        return max(self._labelled(names.LABEL_PROMOTED), default=None)
+
+    @cached_property
     def failures(self) -> dict[int, str]:
         """Revisions that were rolled back while the spec asked for them, with why."""
         found = {}
@@ -141,6 +153,18 @@ class Fleet:
         """Why a revision's pods are not even created: quota, admission."""
         deployment = self.deployments.get(revision)
         return None if deployment is None else refusal(deployment)
+
+    def shortage(self, revision: int) -> Shortage | None:
+        """What keeps a revision's pods from being made or placed, and since when: no node has
+        room for one, or a quota has none."""
+        pods = [pod for pod in self.of_revision(revision) if not pod.leaving]
+        for pod in pods:
+            if pod.problem is not None and pod.problem.reason == names.UNSCHEDULABLE:
+                return Shortage(pod.waiting_since, pod.problem.message)
+        deployment = self.deployments.get(revision)
+        if deployment is None or len(pods) >= self.replicas_asked(revision):
+            return None
+        return out_of_quota(deployment)
 
 
 def parse_time(text: str) -> datetime:

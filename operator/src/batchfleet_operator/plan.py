@@ -7,6 +7,7 @@ carries the plan out, in the order of its fields, and plans again when something
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
@@ -20,8 +21,9 @@ from batchfleet_operator.control import Control
 from batchfleet_operator.decision import Event, Object, Observed, Plan, PodPatch, Ref
 from batchfleet_operator.live import LiveSettings, settings
 from batchfleet_operator.observed import Fleet, parse_time
+from batchfleet_operator.revision import Revision
 from batchfleet_operator.revisions import Choice
-from batchfleet_operator.rollouts import rollout
+from batchfleet_operator.rollouts import judging, rollout
 from batchfleet_operator.rollouts.rollout import Split
 from batchfleet_operator.rollouts.stages import Orders
 from batchfleet_operator.situation import Situation
@@ -54,9 +56,14 @@ def plan(service: Object, observed: Observed, config: Config, now: datetime) -> 
     )
     last = rollout.remembered(before)
     split = rollout.split(wanted, fleet, choice, last, automation.total, now, orders)
-    live = _live_settings(wanted, fleet, choice, automation)
-    way = bypass.of(wanted, fleet, revisions.known(fleet))
-    objects = _children(wanted, fleet, choice, split, live, way, config, observed.kinds)
+    known = revisions.known(fleet)
+    if choice.target is not None:
+        known[choice.target.number] = choice.target
+    age = judging.connection_age_seconds(wanted.spec, split.status)
+    age = age if observed.pruned is None else None  # forgotten, it would come and go
+    live = _live_settings(wanted, fleet, known, choice, automation, age)
+    way = bypass.of(wanted, fleet, known)
+    objects = _children(wanted, fleet, known, split, live, way, config, observed.kinds)
     conflicts = [key for key in map(_key, objects) if key in fleet.foreign]
     situation = Situation(
         wanted,
@@ -102,14 +109,19 @@ def _key(thing: Object) -> tuple[str, str]:
 
 
 def _live_settings(
-    service: BatchInferenceService, fleet: Fleet, choice: Choice, automation: Control
+    service: BatchInferenceService,
+    fleet: Fleet,
+    known: Mapping[int, Revision],
+    choice: Choice,
+    automation: Control,
+    connection_age_seconds: int | None,
 ) -> dict[int, LiveSettings]:
     """Settings of every revision that has a Deployment or will have one."""
-    running = {n: each for n, each in revisions.known(fleet).items() if n in fleet.deployments}
-    if choice.target is not None:
-        running[choice.target.number] = choice.target
+    target = None if choice.target is None else choice.target.number
+    running = {n: each for n, each in known.items() if n in fleet.deployments or n == target}
+    ready, age = len(fleet.ready), connection_age_seconds
     return {
-        number: settings(service.spec, each.engine, len(fleet.ready), automation.automatic)
+        number: settings(service.spec, each.engine, ready, automation.automatic, age)
         for number, each in running.items()
     }
 
@@ -117,7 +129,7 @@ def _live_settings(
 def _children(
     service: BatchInferenceService,
     fleet: Fleet,
-    choice: Choice,
+    known: Mapping[int, Revision],
     split: Split,
     live: dict[int, LiveSettings],
     way: Bypass,
@@ -125,9 +137,6 @@ def _children(
     kinds: frozenset[str],
 ) -> list[Object]:
     """All children but the ControllerRevisions, in order of need."""
-    known = revisions.known(fleet)
-    if choice.target is not None:
-        known[choice.target.number] = choice.target
     optional = [desired.pod_monitor(service, config)] if names.POD_MONITOR.kind in kinds else []
     peers = guard.peers(service, fleet, known)
     policy = desired.network_policy(service, peers, config)
@@ -160,7 +169,12 @@ def _revisions(
         data[choice.target.number] = choice.target.data
     return [
         desired.controller_revision(
-            service, number, data[number], stable=number == stable, failure=failures.get(number)
+            service,
+            number,
+            data[number],
+            stable=number == stable,
+            failure=failures.get(number),
+            promoted=number == choice.promoted,
         )
         for number in sorted(data)
     ]

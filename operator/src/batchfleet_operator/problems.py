@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from batchfleet_operator import names
@@ -19,6 +20,8 @@ PULL_REASONS = frozenset(
 CREATE_REASONS = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 )
+QUOTA_EXCEEDED = "exceeded quota"
+"""What the API server's words for a quota have in common."""
 LAST_WORDS = 600
 """Characters of a container's last words that a condition repeats: the end, where errors are."""
 
@@ -28,6 +31,14 @@ class Problem:
     """A reason of ours, and a message that names the pod."""
 
     reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """No room for a pod more, which may pass."""
+
+    since: datetime
     message: str
 
 
@@ -72,6 +83,19 @@ def refusal(deployment: Object) -> Problem | None:
             said = condition.get("message", condition.get("reason", ""))
             return Problem(names.PODS_REFUSED, f"Deployment {name} may not create pods: {said}")
     return None
+
+
+def out_of_quota(deployment: Object) -> Shortage | None:
+    """A refusal that ends when another pod goes. Any other would only cost the pod that went."""
+    refused = refusal(deployment)
+    if refused is None or QUOTA_EXCEEDED not in refused.message:
+        return None
+    since = next(
+        each.get("lastTransitionTime")
+        for each in deployment["status"]["conditions"]
+        if each.get("type") == "ReplicaFailure"
+    )
+    return None if since is None else Shortage(datetime.fromisoformat(since), refused.message)
 
 
 def _containers(status: Object) -> Iterator[Object]:

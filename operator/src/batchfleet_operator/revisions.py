@@ -9,22 +9,16 @@ them differently.  So upgrading the operator, its configuration or the CRD resta
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from pydantic import ValidationError
-
-from batchfleet_operator import desired, engine, names, pod
-from batchfleet_operator.api import GPU, Engine
-from batchfleet_operator.api.access import Access
-from batchfleet_operator.api.rollout import Restart
-from batchfleet_operator.api.schema import Model
-from batchfleet_operator.api.service import BatchInferenceService, Drain, PodTemplate, Spec
-from batchfleet_operator.api.worker import Worker
+from batchfleet_operator import desired, names, pod
+from batchfleet_operator.api.service import BatchInferenceService
 from batchfleet_operator.config import Config
 from batchfleet_operator.decision import Object, Verdict, fingerprint
 from batchfleet_operator.observed import Fleet
 from batchfleet_operator.problems import Problem
+from batchfleet_operator.revision import Revision, inputs
 
 HISTORY = 5
 """Revisions kept, so that going back to one of them uses it again, images included."""
@@ -34,80 +28,6 @@ PROMOTE = "promote"
 
 RETRY_REFUSED = timedelta(minutes=5)
 """After this a refused revision is tried again: quotas and admission rules change."""
-
-
-class Inputs(Model):
-    """What a pod depends on. Every other field of the spec is live, or not about pods."""
-
-    engine: Engine
-    gpu: GPU | None = None
-    worker: Worker | None = None
-    access: Access | None = None  # only what pods depend on: Access.of_pods
-    pod_template: PodTemplate | None = None
-    drain: Drain | None = None
-    restart: Restart | None = None
-
-    def normal(self) -> Object:
-        """As stored and compared: unset and empty parts are left out."""
-        return {name: value for name, value in self.as_json().items() if value != {}}
-
-
-@dataclass(frozen=True)
-class Revision:
-    """A stored or about to be stored revision."""
-
-    number: int
-    data: Object  # {inputs, images, drainSeconds, template}
-
-    @property
-    def template(self) -> Object:
-        template: Object = self.data["template"]
-        return template
-
-    @property
-    def images(self) -> Mapping[str, str]:
-        images: Mapping[str, str] = self.data["images"]
-        return images
-
-    def serves(self, wanted: Object, spec: Spec) -> bool:
-        """Whether pods of this revision are what ``spec`` asks for.
-
-        Where the spec leaves the time to drain open, any that covers the longest request will do:
-        shortening ``requests.timeoutSeconds`` stays a live change.
-        """
-        covered = spec.requests.timeout_seconds <= self.data.get("drainSeconds", 0)
-        return _normal(self.data["inputs"]) == wanted and (covered or "drain" in wanted)
-
-    @property
-    def engine(self) -> Engine | None:
-        """The engine as its pods run it; ``None`` where another version's models wrote it."""
-        inputs = self._inputs
-        return None if inputs is None else inputs.engine
-
-    @property
-    def bypass_port(self) -> int | None:
-        """Where its engines listen to clients; ``None``: only to their sidecars."""
-        inputs = self._inputs
-        if inputs is None or inputs.worker is None or inputs.worker.bypass != "Allowed":
-            return None
-        return engine.port(inputs.engine)
-
-    @property
-    def trusts_header(self) -> bool:
-        """Whether its pods believe a header, whoever sends it."""
-        inputs = self._inputs
-        return (
-            inputs is not None
-            and inputs.access is not None
-            and inputs.access.type == "TrustedHeader"
-        )
-
-    @property
-    def _inputs(self) -> Inputs | None:
-        try:
-            return Inputs.parse(self.data["inputs"])
-        except ValidationError:
-            return None
 
 
 @dataclass(frozen=True)
@@ -121,19 +41,7 @@ class Choice:
     problem: Problem | None = None
     again: timedelta | None = None  # when to look again
     failed: int | None = None  # the one asked for, where it was rolled back
-
-
-def inputs(spec: Spec) -> Object:
-    """The part of ``spec`` that a revision is cut from."""
-    return Inputs(
-        engine=spec.engine,
-        gpu=spec.gpu,
-        worker=spec.worker,
-        access=spec.access.of_pods,
-        pod_template=spec.pod_template,
-        drain=spec.drain,
-        restart=spec.restart,
-    ).normal()
+    promoted: int | None = None  # the one that the annotation for rollouts is for
 
 
 def stored(fleet: Fleet) -> dict[int, Revision]:
@@ -168,6 +76,34 @@ def choose(
     ``last_wanted`` is the name of the revision that the status speaks of: what goes on running
     while the one asked for is tried or refused.
     """
+    choice = _choose(service, fleet, config, verdict, last_wanted, now)
+    asked = choice.target.number if choice.target is not None and choice.as_asked else None
+    return replace(choice, promoted=_promoted(service, fleet, asked))
+
+
+def _promoted(service: BatchInferenceService, fleet: Fleet, asked: int | None) -> int | None:
+    """The revision that the annotation for rollouts is for, whatever is said of it.
+
+    Without a name in it: the one that was ``asked`` for when the annotation was first seen.  A
+    label remembers that, so that a later one is judged though nobody took the annotation off.
+    """
+    word, *name = (service.rollout or "").split() or [""]
+    if word != PROMOTE:
+        return None
+    if name:
+        prefix, _, number = name[0].rpartition("-")
+        return int(number) if prefix == service.name and number.isdecimal() else None
+    return asked if fleet.promoted is None else fleet.promoted
+
+
+def _choose(
+    service: BatchInferenceService,
+    fleet: Fleet,
+    config: Config,
+    verdict: Verdict | None,
+    last_wanted: str | None,
+    now: datetime,
+) -> Choice:
     revisions = known(fleet)
     wanted = inputs(service.spec)
     equal = [
@@ -177,8 +113,8 @@ def choose(
         and fleet.foreign.isdisjoint(_names_of(service.name, number))
     ]
     stable = fleet.stable
-    promoted = service.rollout == PROMOTE
-    fit = [each for each in equal if promoted or each.number not in fleet.failures]
+    promoted = _promoted(service, fleet, equal[-1].number if equal else None)
+    fit = [e for e in equal if e.number == promoted or e.number not in fleet.failures]
     if fit:
         return Choice(fit[-1], as_asked=True)
     if equal and stable is not None and stable != equal[-1].number:
@@ -212,10 +148,11 @@ def _rolled_back(
 ) -> Choice:
     """The stable revision, in place of one that failed while the spec was as it is now."""
     why = fleet.failures[failed.number]
+    name = _name(service.name, failed.number)
     said = (
-        f"{_name(service.name, failed.number)} is rolled back to "
-        f"{_name(service.name, stable.number)}: {why}; change the spec, or restart.id to try the "
-        f"same again, or set the annotation {names.ANNOTATION_ROLLOUT}: {PROMOTE} to have it anyway"
+        f"{name} is rolled back to {_name(service.name, stable.number)}: {why}; change the spec, "
+        f"or restart.id to try the same again, or set the annotation {names.ANNOTATION_ROLLOUT}: "
+        f"{PROMOTE} {name} to have it anyway"
     )
     problem = Problem(names.ROLLED_BACK, said)
     return Choice(stable, as_asked=False, problem=problem, failed=failed.number)
@@ -230,16 +167,10 @@ def kept(fleet: Fleet, choice: Choice) -> set[int]:
         used |= {choice.target.number} & numbers
     if choice.failed is not None:
         used |= {choice.failed}  # or it would be cut anew, and fail anew
+    if choice.promoted is not None:
+        used |= {choice.promoted} & numbers  # or the annotation would count for another
     spare = sorted(numbers - used, reverse=True)
     return used | set(spare[: max(HISTORY - len(used), 0)])
-
-
-def _normal(raw: Object) -> Object:
-    """Stored inputs as today's models read them; untouched where they cannot."""
-    try:
-        return Inputs.parse(raw).normal()
-    except ValidationError:
-        return raw
 
 
 def _render(

@@ -57,6 +57,13 @@ class Situation:
         )
 
     @cached_property
+    def is_watched(self) -> bool:
+        """Whether all pods run a revision that is not trusted yet."""
+        rollout = self.split.status
+        watched = rollout is not None and rollout.state in ("Judging", "Held", "Paused")
+        return watched and self.complete
+
+    @cached_property
     def trouble(self) -> Problem | None:
         """The first thing that keeps a pod of the target from serving."""
         target = self.choice.target

@@ -60,7 +60,8 @@ def stable_revision(situation: Situation) -> int | None:
     """
     if situation.split.failure is not None:
         return situation.split.failure.back_to
-    if situation.choice.target is not None and situation.complete and situation.total > 0:
+    is_whole = situation.complete and situation.total > 0 and not situation.is_watched
+    if situation.choice.target is not None and is_whole:
         return situation.choice.target.number
     return situation.fleet.stable
 
@@ -136,7 +137,7 @@ def _rollout_goes_on(situation: Situation) -> Said | None:
 
 
 def _pods_serve(situation: Situation) -> Said | None:
-    if situation.choice.as_asked and situation.complete:
+    if situation.choice.as_asked and situation.complete and not situation.is_watched:
         return None
     trouble = situation.trouble
     if trouble is not None:
@@ -224,7 +225,7 @@ def _progressing(situation: Situation) -> Said:
         return held
     if situation.service.spec.paused:
         return Said("Unknown", names.PAUSED, "spec.paused holds changes back")
-    if situation.choice.as_asked and situation.complete:
+    if situation.choice.as_asked and situation.complete and not situation.is_watched:
         return Said("True", names.ROLLED_OUT, _count(situation))
     held = _rollout_goes_on(situation)
     if held is not None:

@@ -86,12 +86,10 @@ class View:
         return None if mine is None or self.rolling else byhand.scaled(mine, self.now)
 
     @cached_property
-    def settings(self) -> live.LiveSettings | None:
-        """The live settings of the target as they would be without the automation's own."""
+    def own_limits(self) -> live.Limits | None:
+        """The limits of the target as they would be without the automation's own."""
         target = self.choice.target
-        if target is None:
-            return None
-        return live.settings(self.service.spec, target.engine, len(self.fleet.ready))
+        return None if target is None else live.limits(self.service.spec, target.engine)
 
     @property
     def lead_seconds(self) -> float:

@@ -158,7 +158,8 @@ class AlertAction(Model):
 
     name: RuleName = Field(description="Name in status, Events and metrics.")
     preset: PresetName | None = Field(
-        default=None, description="A ready-made number, bound and action; see the table."
+        default=None,
+        description="A ready-made number, bound and action: docs/api.md has the table.",
     )
     query: Query | None = Field(
         default=None,

@@ -45,7 +45,8 @@ class Batching(Model):
     )
 
     profile: ProfileName | None = Field(
-        default=None, description="Named settings that fill what is unset; see the table below."
+        default=None,
+        description="Named settings that fill what is unset: docs/api.md has the table.",
     )
     mode: Mode | None = Field(
         default=None,

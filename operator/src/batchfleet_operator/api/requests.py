@@ -73,7 +73,8 @@ class Requests(Model):
     max_connection_age_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = Field(
         default=None,
         description="After this, give or take some, an answer ends its connection, so that "
-        "clients find new pods; 0: never; unset: 300.",
+        "clients find new pods; 0: never; unset: 300, and less while the new pods of a rollout "
+        "have too few requests to be judged by.",
     )
     rate_limits: Annotated[tuple[RateLimit, ...], Field(max_length=32)] | None = Field(
         default=None,

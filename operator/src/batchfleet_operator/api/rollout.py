@@ -124,8 +124,8 @@ class Rollout(Model):
     )
     unschedulable_seconds: Seconds = Field(
         default=300,
-        description="How long a new pod waits for a node before pods are swapped in place: an old "
-        "one goes first, one at a time, whatever maxUnavailable says.",
+        description="How long a new pod waits for a node, or for a quota, before pods are swapped "
+        "in place: an old one goes first, one at a time, whatever maxUnavailable says.",
     )
     progress_deadline_seconds: Annotated[int, Field(ge=5, le=86_400)] = Field(
         default=1800, description="After how long a pod that is not ready counts as stuck."

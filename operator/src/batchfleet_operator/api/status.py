@@ -88,6 +88,10 @@ class Automatic(Model):
     max_batch_size: CountOrZero | None = Field(default=None, description="Live limit per pod.")
     max_queue_length: CountOrZero | None = Field(default=None, description="Longest queue per pod.")
     rule: RuleName = Field(description="Whose action it was.")
+    queue_rule: RuleName | None = Field(
+        default=None,
+        description="Whose action set maxQueueLength, where the limit is another rule's.",
+    )
     since: Time = Field(description="When it was set.")
     spec_batch_size: CountOrZero | None = Field(
         default=None, description="What spec.batching.maxBatchSize was then: an edit ends this."
@@ -182,7 +186,7 @@ class RolloutStatus(Model):
     revision: Word = Field(description="Revision that is being rolled out.")
     replaces: Word = Field(description="Stable revision before it: where a rollback goes.")
     step: Step = Field(description="How much of the fleet runs it at this step.")
-    since: Time = Field(description="Since when it is at this step.")
+    since: Time = Field(description="Since when it is at this step, or done.")
     began: Time = Field(description="When the rollout began.")
     good_samples: CountOrZero | None = Field(
         default=None, description="Good samples of this step so far."
@@ -196,6 +200,15 @@ class RolloutStatus(Model):
     )
     in_place: bool | None = Field(
         default=None, description="Whether old pods go first, since no node has room for more."
+    )
+    judged: bool | None = Field(
+        default=None,
+        description="Whether samples have brought it to step All: then it is watched there too.",
+    )
+    rebalancing: bool | None = Field(
+        default=None,
+        description="Whether connections end sooner, for clients to find the new pods: they have "
+        "had too few requests to be judged by.",
     )
     state: Literal["Starting", "Judging", "Held", "Paused", "Done", "RolledBack"] = Field(
         description="Starting: its pods are not all ready. Judging: they are, and are compared. "

@@ -19,8 +19,9 @@ from batchfleet_operator.decision import Event
 from batchfleet_operator.remediation import standing
 from batchfleet_operator.remediation.breach import Finding, find
 from batchfleet_operator.remediation.case import Case, Held, Judgement, PodFact
-from batchfleet_operator.remediation.comeback import after_edits, step_back
+from batchfleet_operator.remediation.comeback import step_back
 from batchfleet_operator.remediation.guards import QUIET_WINDOWS, Matter, counts, fights, held
+from batchfleet_operator.remediation.in_force import after_edits
 from batchfleet_operator.remediation.presets import Policy, number, policy
 from batchfleet_operator.remediation.proposal import Proposal, propose
 from batchfleet_operator.remediation.standing import Memory, Standing, remembered

@@ -30,7 +30,12 @@ class Finding:
     message: str
     run: Sequence[Reading] = ()  # Broken: the readings that confirm it, oldest first
     value: float | None = None  # median of the run
-    well_since: datetime | None = None  # within four fifths of its bound since then
+    well: Callable[[], datetime] | None = None  # since when it is within four fifths of its bound
+
+    @property
+    def well_since(self) -> datetime | None:
+        """Worked out where somebody asks: of most rules nobody does, look after look."""
+        return None if self.well is None else self.well()
 
     @property
     def broken(self) -> bool:
@@ -38,9 +43,10 @@ class Finding:
 
     def well_for(self, seconds: float, since: datetime | None, now: datetime) -> bool:
         """Whether every reading was well for ``seconds``, all of them after ``since``."""
-        if self.well_since is None:
+        well_since = self.well_since
+        if well_since is None:
             return False
-        begun = self.well_since if since is None else max(self.well_since, since)
+        begun = well_since if since is None else max(well_since, since)
         return now - begun >= timedelta(seconds=seconds)
 
 
@@ -70,16 +76,24 @@ def find(policy: Policy, case: Case) -> Finding:
         return _broken(policy, broken, case)
     match kind:
         case "well":
-            run = _run(
-                readings, lambda each: _kind(each, policy) == "well", case, policy.recover_seconds
+            return Finding(
+                "Healthy",
+                "WithinBound",
+                "within its bound",
+                well=lambda: _well_since(readings, policy, case),
             )
-            return Finding("Healthy", "WithinBound", "within its bound", well_since=run[0].at)
         case _:
             return Finding(
                 "Healthy",
                 "NearBound",
                 "within its bound, but not far enough to count as recovered",
             )
+
+
+def _well_since(readings: Sequence[Reading], policy: Policy, case: Case) -> datetime:
+    """The last reading is well."""
+    run = _run(readings, lambda each: _kind(each, policy) == "well", case, policy.recover_seconds)
+    return run[0].at
 
 
 def median_since(

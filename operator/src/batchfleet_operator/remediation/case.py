@@ -53,6 +53,7 @@ class Case:
     # The fleet and its settings.
     batch_size: int | None = None  # live limit per pod, automatic's included; None: no limit
     spec_batch_size: int | None = None  # spec.batching.maxBatchSize
+    edited: bool = False  # the limit of the spec was another when the status was written
     own_batch_size: int | None = None  # live limit as it would be without automatic
     max_num_seqs: int | None = None  # the engine's bound; None: its own default
     queue_length: int = 1000  # longest queue per pod by the spec, automatic's not included
@@ -61,6 +62,7 @@ class Case:
     max_replicas: int | None = None  # None: no autoscaling
     rolling: bool = False
     rollout_began: datetime | None = None
+    rollout_moved: datetime | None = None  # it stands still, or is done, since; None: it moves
     can_roll_back: bool = False
     lead_seconds: float = 180.0  # that a pod needs to start
 

@@ -193,6 +193,21 @@ def policy(rule: AlertAction, case: Case) -> Policy:
     )
 
 
+def may_do(rule: AlertAction) -> tuple[ActionType, ...]:
+    """What ``proposal`` can come to for ``rule``, which is not only its own action: a queue is
+    fought with more pods or a shorter queue, and pods that are all ill with the revision before."""
+    preset = None if rule.preset is None else PRESETS[rule.preset]
+    action = rule.action or Action(type="Notify" if preset is None else preset.action)
+    instead: tuple[ActionType, ...] = ()
+    if action.type == "RestartPod":
+        instead = ("Rollback",)
+    elif preset is not None and preset.latency and action.type == "ScaleBatchSize":
+        instead = ("ScaleOut", "Shed")
+    elif preset is not None and preset.sheds and action.type == "ScaleOut":
+        instead = ("Shed",)
+    return (action.type, *instead)
+
+
 def number(value: float) -> str:
     """``value`` as the API writes numbers: with a point, no exponent, at most 16 characters."""
     text = f"{max(value, 0.0):.6f}".rstrip("0").rstrip(".")

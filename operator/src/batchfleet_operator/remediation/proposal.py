@@ -26,7 +26,8 @@ GROW_SHARE = 0.25
 LEAST_QUEUE_SHARE = 0.125
 """Of the spec's own queue: Shed never makes it shorter."""
 YOUNG_ROLLOUT = timedelta(minutes=30)
-"""A rollout that began earlier is not taken to be the cause."""
+"""After its last step, or its end, a rollout is not taken to be the cause any more.  A large fleet
+whose pods take minutes to start rolls for hours: while it moves, it is young."""
 SICK_SHARE = 0.4
 """Of the fleet: above it the pods are not the cause, and restarting them makes it worse."""
 
@@ -227,12 +228,12 @@ def _roll_back(broke: datetime, case: Case) -> Proposal | Held:
             "there is no rollout that could be taken back: somebody has to look",
             tell=True,
         )
-    if case.now - began > YOUNG_ROLLOUT:
+    if case.rollout_moved is not None and case.now - case.rollout_moved > YOUNG_ROLLOUT:
         return Held(
             "Broken",
             "RolloutTooOld",
-            "the rollout is older than 30 minutes, so it is not taken to be the cause: somebody "
-            "has to look",
+            "the rollout has moved no pod for 30 minutes, so it is not taken to be the cause: "
+            "somebody has to look",
             tell=True,
         )
     if broke < began:

@@ -44,10 +44,10 @@ def remembered(policy: Policy, finding: Finding, case: Case) -> Memory:
     """The memory of one rule. What is unknown neither begins a breach nor ends it."""
     before = next((each for each in case.rules if each.name == policy.name), None)
     since = None if before is None else before.broken_since
-    if finding.well_for(policy.recover_seconds, None, case.now):
-        return Memory(before, None)
     if since is None:
         return Memory(before, finding.run[0].at if finding.broken else None)
+    if finding.well_for(policy.recover_seconds, None, case.now):
+        return Memory(before, None)
     assert before is not None  # noqa: S101 - since is its own
     return Memory(before, parse_time(since), before.told or ())
 

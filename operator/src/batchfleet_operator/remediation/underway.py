@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from batchfleet_operator import names
-from batchfleet_operator.api.status import Automatic, Intent, Past, Setting
+from batchfleet_operator.api.status import Automatic, Intent, Past
 from batchfleet_operator.conditions import time
 from batchfleet_operator.decision import Event, Ref
 from batchfleet_operator.observed import parse_time
 from batchfleet_operator.remediation.breach import Finding, median_since
 from batchfleet_operator.remediation.case import Case
+from batchfleet_operator.remediation.in_force import with_setting
 from batchfleet_operator.remediation.presets import Policy
 
 DO_WITHIN = timedelta(minutes=5)
@@ -65,31 +66,6 @@ def progress(
             return _verify(intent, policy, finding, automatic, case)
         case "Restoring":
             return _restore(intent, automatic, case)
-
-
-def with_setting(
-    automatic: Automatic | None, intent: Intent, value: int | None, case: Case
-) -> Automatic | None:
-    """``automatic`` with the intent's setting at ``value``; what the spec says anyway is none."""
-    assert intent.setting is not None  # noqa: S101 - only asked of intents that have one
-    held: dict[Setting, int | None] = {
-        "maxBatchSize": None if automatic is None else automatic.max_batch_size,
-        "maxQueueLength": None if automatic is None else automatic.max_queue_length,
-    }
-    own = case.own_limit if intent.setting == "maxBatchSize" else case.queue_length
-    wanted = {**held, intent.setting: None if value == own else value}
-    if automatic is not None and wanted == held:
-        return automatic
-    if not any(each is not None for each in wanted.values()):
-        return None
-    return Automatic(
-        max_batch_size=wanted["maxBatchSize"],
-        max_queue_length=wanted["maxQueueLength"],
-        rule=intent.rule,
-        since=time(case.now),
-        spec_batch_size=case.spec_batch_size,
-        spec_queue_length=case.queue_length,
-    )
 
 
 def _act(

@@ -41,10 +41,17 @@ class Pods:
 class Sample:
     verdict: Literal["Good", "Bad", "Unknown"]
     message: str
+    few: bool = False  # unknown, since the new pods have had too few requests
 
 
-def sample(rollout: Rollout, watched: Watched | None, pods: Pods, since: datetime) -> Sample:
-    """What the readings taken at ``since`` or later say."""
+def sample(
+    rollout: Rollout, watched: Watched | None, pods: Pods, since: datetime, *, moving: bool = False
+) -> Sample:
+    """What the readings taken at ``since`` or later say.
+
+    ``moving``: old pods are leaving, so that clients are spread unevenly.  How fast a pod answers
+    then depends on how many have found it; whether it answers does not.
+    """
     if watched is None:
         return Sample("Unknown", "Prometheus has not been asked yet")
     if rollout.analysis is not None:
@@ -59,10 +66,12 @@ def sample(rollout: Rollout, watched: Watched | None, pods: Pods, since: datetim
     for whose, names in (("new", pods.new), ("stable", pods.old)):
         if sum(requests.get(name, 0.0) for name in names) < least:
             said = f"the {whose} pods have had too few requests"
-            return Sample("Unknown", f"{said} (old connections stay where they are for a while)")
-    return _worse_errors(rollout, errors, pods) or _slower(
-        rollout, _latest(watched, TTFT, since), pods
-    )
+            said = f"{said} (old connections stay where they are for a while)"
+            return Sample("Unknown", said, few=whose == "new")
+    worse = _worse_errors(rollout, errors, pods)
+    if worse is not None or moving:
+        return worse or Sample("Good", "the new pods have no more errors than the stable ones")
+    return _slower(rollout, _latest(watched, TTFT, since), pods)
 
 
 def idle(rollout: Rollout, watched: Watched | None, share: float) -> bool:

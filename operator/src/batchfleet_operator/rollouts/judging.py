@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from batchfleet_operator import names
+from batchfleet_operator.api.service import Spec
 from batchfleet_operator.api.status import RolloutStatus, Step
 from batchfleet_operator.conditions import time
 from batchfleet_operator.observed import parse_time
@@ -44,6 +45,7 @@ class Judged:
 
     progress: RolloutStatus
     bad: str | None = None  # why the revision is condemned
+    stands: bool = False  # no pod moves, though it is at the last step
     again_in_seconds: float | None = None
 
 
@@ -74,7 +76,24 @@ def said(
 def at(case: Case, progress: RolloutStatus, step: Step, why: str) -> RolloutStatus:
     """At the beginning of ``step``."""
     message = f"{WORDS[step]}: {why}"
-    return said(progress, "Starting", message, Count(), step=step, since=time(case.now))
+    progress = said(progress, "Starting", message, Count(), step=step, since=time(case.now))
+    return without_rebalancing(progress) if step == "All" else progress
+
+
+def without_rebalancing(progress: RolloutStatus) -> RolloutStatus:
+    """Connections live as long as they did before."""
+    return progress.model_copy(update={"rebalancing": None})
+
+
+def connection_age_seconds(spec: Spec, progress: RolloutStatus | None) -> int | None:
+    """The age at which connections of *all* pods end while the new ones lack requests.
+
+    Half a sample's time, so that a sample later they have their part.  Were it the stable pods'
+    connections alone, every client would end up at the new pods, and stay there.
+    """
+    if progress is None or not progress.rebalancing:
+        return None
+    return max(spec.rollout.judging.sample_seconds // 2, 1)
 
 
 def judge(case: Case, progress: RolloutStatus) -> Judged:
@@ -104,12 +123,16 @@ def judge(case: Case, progress: RolloutStatus) -> Judged:
     sample = canary.sample(case.spec, case.orders.watched, pods, due)
     late = case.now >= began + timedelta(seconds=rules.deadline_seconds)
     if sample.verdict == "Unknown":
+        share = len(case.new) / len(case.fleet.staying)
+        idle = canary.idle(case.spec, case.orders.watched, share)
+        left_open = case.service.spec.requests.max_connection_age_seconds is None
+        if sample.few and left_open and not idle:
+            progress = progress.model_copy(update={"rebalancing": True})
         if not late:
             left = began + timedelta(seconds=rules.deadline_seconds) - case.now
             waiting = said(progress, "Judging", f"{words}: judging waits, since {sample.message}")
             return Judged(waiting, again_in_seconds=left.total_seconds())
-        share = len(case.new) / len(case.fleet.staying)
-        if canary.idle(case.spec, case.orders.watched, share):
+        if idle:
             return Judged(_passed(case, progress, f"{words} got ready, and the service is idle"))
         return Judged(said(progress, "Paused", f"{words}: {UNDECIDED}: {sample.message}"))
 
@@ -132,4 +155,5 @@ def judge(case: Case, progress: RolloutStatus) -> Judged:
 def _passed(case: Case, progress: RolloutStatus, why: str) -> RolloutStatus:
     """At the next step that has more pods."""
     quarter = progress.step == "OnePod" and case.goal("Quarter") > case.goal("OnePod")
-    return at(case, progress, "Quarter" if quarter else "All", why)
+    passed = at(case, progress, "Quarter" if quarter else "All", why)
+    return passed if quarter else passed.model_copy(update={"judged": True})

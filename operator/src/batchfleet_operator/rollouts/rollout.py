@@ -15,22 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from pydantic import ValidationError
 
-from batchfleet_operator import names
 from batchfleet_operator.api.service import BatchInferenceService
 from batchfleet_operator.api.status import RolloutStatus
 from batchfleet_operator.conditions import time
 from batchfleet_operator.decision import Event, Object, PodPatch
 from batchfleet_operator.observed import Fleet
 from batchfleet_operator.revisions import Choice
-from batchfleet_operator.rollouts import leaving, starts
-from batchfleet_operator.rollouts.judging import Judged, at, judge, said
+from batchfleet_operator.rollouts import leaving, obstacles, watching
+from batchfleet_operator.rollouts.judging import Judged, at, judge, said, without_rebalancing
 from batchfleet_operator.rollouts.stages import Case, Orders
 
-PAUSED = "paused"
 STEP_EVENT = "RolloutStep"
 
 
@@ -98,7 +96,8 @@ def _moved(
     if choice.target is None:
         return Split({}, before)
     target = choice.target.number
-    case = Case(service, fleet, target, before, total, now, orders)
+    promoted = choice.promoted == target
+    case = Case(service, fleet, target, before, total, now, orders, promoted)
     if service.spec.paused:
         return Split(case.moved(None), before)
     if choice.failed is not None:
@@ -163,16 +162,15 @@ def _under_way(case: Case, stable: int) -> Split:
         before = _begun(case, name, case.name(stable), "the rollout begins")
     served = before.served or any(pod.ready for pod in case.new)
     before = before.model_copy(update={"served": served or None, "in_place": case.in_place or None})
-    if case.complete:
-        message = before.message if before.step == "All" else "all pods run it"
-        return Split(case.moved(None), said(before, "Done", message, step="All"))
+    if case.complete and watching.is_over(case, before):
+        return Split(case.moved(None), _done(case, before))
 
-    why = _failure(case, before)
+    why = obstacles.failure(case, before)
     if why is not None and (case.spec.auto_rollback or why == case.orders.roll_back):
         return _failed(case, before, why, stable)
-    held = _held(case)
+    held = obstacles.held(case)
     if held is not None:
-        progress = said(before, "Held", held, since=before.since)
+        progress = without_rebalancing(said(before, "Held", held))
         return Split(case.moved(case.hold), progress)
     if before.state == "Held":  # what came meanwhile is not judged
         before = at(case, before, before.step, "it goes on")
@@ -186,20 +184,29 @@ def _under_way(case: Case, stable: int) -> Split:
 def _moving(case: Case, before: RolloutStatus, judged: Judged, why: str | None) -> Split:
     """One move further, with what is in its way."""
     progress = judged.progress
-    blocked = why or _blocked(case)
+    blocked = why or obstacles.blocked(case)
     if blocked is not None:
         progress = said(progress, "Paused", blocked)
     events = []
     if progress.step != before.step and before.state != "Starting":
         message = f"rollout of {progress.revision}: {judged.progress.message}"
         events.append(Event("Normal", STEP_EVENT, message))
-    waits = [judged.again_in_seconds, _node_wait(case)]
+    waits = [judged.again_in_seconds, obstacles.wait_for_room(case)]
     return Split(
-        case.moved(case.stop(progress.step)),
+        case.moved(case.hold if judged.stands else case.stop(progress.step)),
         progress,
         events=events,
         again_in_seconds=min((wait for wait in waits if wait is not None), default=None),
     )
+
+
+def _done(case: Case, progress: RolloutStatus) -> RolloutStatus:
+    """All pods run it."""
+    message = progress.message if progress.step == "All" else "all pods run it"
+    if message == watching.AFTERWARDS:
+        message = "all pods run it, and rollout.analysis was asked for a while longer"
+    done = said(progress, "Done", message, step="All", since=time(case.now))
+    return without_rebalancing(done)
 
 
 def _begun(case: Case, revision: str, replaces: str, message: str) -> RolloutStatus:
@@ -217,75 +224,18 @@ def _begun(case: Case, revision: str, replaces: str, message: str) -> RolloutSta
 def _failed(case: Case, progress: RolloutStatus, why: str, back_to: int) -> Split:
     """Nothing moves in this look: the mark on the revision is written first."""
     status = said(progress, "RolledBack", why, in_place=case.in_place or None)
+    status = without_rebalancing(status)
     failure = Failure(case.target, status.message, back_to)
     return Split(case.moved(case.hold), status, failure, again_in_seconds=0.0)
 
 
-def _failure(case: Case, progress: RolloutStatus) -> str | None:
-    """Why the revision has failed, as far as its pods and others say."""
-    if case.promoted:
-        return None
-    if case.orders.roll_back is not None:
-        return case.orders.roll_back
-    judged = progress.step != "All"
-    pods = case.fleet.of_revision(case.target)
-    why = starts.failed_starts(pods) if judged or not progress.served else None
-    allowed = timedelta(seconds=case.spec.progress_deadline_seconds)
-    return why or starts.stuck(pods, allowed, case.now)
-
-
-def _held(case: Case) -> str | None:
-    """Why it stands still; ``None``: it does not."""
-    if case.promoted:
-        return None
-    if case.service.rollout == PAUSED:
-        return f"the annotation {names.ANNOTATION_ROLLOUT} says {PAUSED}"
-    return case.orders.pause
-
-
 def _advanced(case: Case, progress: RolloutStatus) -> Judged:
     """At the step where it is, or at the next one."""
+    if watching.watches(case, progress):
+        return watching.watch(case, progress)
     if progress.step == "All":
         return Judged(said(progress, "Starting", progress.message))
-    straight = _straight(case, progress)
+    straight = obstacles.straight(case, progress)
     if straight is not None:
         return Judged(at(case, progress, "All", straight))
     return judge(case, progress)
-
-
-def _straight(case: Case, progress: RolloutStatus) -> str | None:
-    """Why it goes to the end without being judged."""
-    if case.promoted:
-        return f"the annotation {names.ANNOTATION_ROLLOUT} says promote"
-    if case.spec.strategy == "Rolling":
-        return "not judged, with rollout.strategy Rolling"
-    if not case.orders.monitored:
-        return "not judged, since the operator has no Prometheus"
-    stop = case.stop(progress.step)
-    if stop is None or stop.rest == 0 or not case.comparable:
-        return "not judged, since no stable pod serves beside"
-    return None
-
-
-def _blocked(case: Case) -> str | None:
-    """What only a person or another GPU can change."""
-    if case.swaps or not any(pod.ready for pod in case.old):
-        return None
-    advice = "add a GPU, or set rollout.allowDowntime: true to have the old pod go first"
-    if case.surge == 0 and not case.new:
-        return f"one replica and rollout.maxSurge 0, so no second pod may be made: {advice}"
-    pod = case.waits_for_a_node
-    patience = timedelta(seconds=case.spec.unschedulable_seconds)
-    if pod is None or pod.problem is None or case.now - pod.waiting_since < patience:
-        return None
-    return f"no spare GPU for a second pod: {advice}; {pod.problem.message}"
-
-
-def _node_wait(case: Case) -> float | None:
-    """Seconds until a pod has waited for a node for long enough."""
-    pod = case.waits_for_a_node
-    if pod is None or case.in_place:
-        return None
-    until = pod.waiting_since + timedelta(seconds=case.spec.unschedulable_seconds)
-    left = (until - case.now).total_seconds()
-    return left if left > 0 else None

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from batchfleet_operator import names, revisions
+from batchfleet_operator import names
 from batchfleet_operator.api.rollout import Rollout
 from batchfleet_operator.api.service import BatchInferenceService
 from batchfleet_operator.api.status import RolloutStatus, Step
 from batchfleet_operator.metering.signals import Watched
 from batchfleet_operator.observed import Fleet, Pod
+from batchfleet_operator.problems import Shortage
 from batchfleet_operator.rollouts import shares
 from batchfleet_operator.rollouts.shares import Share, Stop
 
@@ -44,15 +45,11 @@ class Case:
     total: int
     now: datetime
     orders: Orders
+    promoted: bool = False  # somebody wants this revision, whatever is said of it
 
     @property
     def spec(self) -> Rollout:
         return self.service.spec.rollout
-
-    @property
-    def promoted(self) -> bool:
-        """Whether somebody wants this revision, whatever is said of it."""
-        return self.service.rollout == revisions.PROMOTE
 
     @cached_property
     def stable(self) -> int | None:
@@ -94,11 +91,9 @@ class Case:
                 return self.total
 
     @cached_property
-    def waits_for_a_node(self) -> Pod | None:
-        """A new pod that fits nowhere."""
-        return next(
-            (p for p in self.new if p.problem and p.problem.reason == names.UNSCHEDULABLE), None
-        )
+    def shortage(self) -> Shortage | None:
+        """Why a new pod fits nowhere, and since when."""
+        return self.fleet.shortage(self.target)
 
     @property
     def swaps(self) -> bool:
@@ -113,9 +108,13 @@ class Case:
         own = before is not None and before.revision == self.name(self.target)
         if told and (own or self.target == self.stable):  # this rollout, or the way back from it
             return True
-        pod = self.waits_for_a_node
+        return self.swaps and self.has_waited_for_room
+
+    @property
+    def has_waited_for_room(self) -> bool:
+        """Whether a new pod fitted nowhere for as long as the spec would wait."""
         patience = timedelta(seconds=self.spec.unschedulable_seconds)
-        return pod is not None and self.swaps and self.now - pod.waiting_since >= patience
+        return self.shortage is not None and self.now - self.shortage.since >= patience
 
     @property
     def surge(self) -> int:
