@@ -14,13 +14,14 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import yaml
 
 from bench.processes import Processes, free_port
-from bench.report import CANNOT_RUN, Bar, Report, arguments, finish
+from bench.report import CANNOT_RUN, Bar, Report, arguments, at_least_one, finish
 from bench.scale import fleet, page, scrape
 from bench.scale.watcher import Counts, Health, watch
 from e2e.kind import binaries, steps
@@ -34,12 +35,16 @@ SERVICES, QUICK_SERVICES = 1000, 40
 PODS, QUICK_PODS = 5, 3
 TICK_EVERY_SECONDS, QUICK_TICK_EVERY_SECONDS = 15, 5
 """Of the operator's ticks and of Prometheus' scrapes."""
-TICKS_WATCHED, TICKS_TO_SETTLE = 10, 8
+TICKS_WATCHED, TICKS_TO_SETTLE = 6, 8
 
 TICK_SECONDS = 5.0
 MEMORY_MEBIBYTES = 300.0
 RESTART_SECONDS = 120.0
 PATIENCE_SECONDS = 1800.0
+LIST_SECONDS = 5.0
+"""Between two lists of all services: they take a core for a second."""
+SAY_SECONDS = 20.0
+"""Between two lines that say how far a step is."""
 
 
 class Bench:
@@ -64,14 +69,14 @@ class Bench:
         with _step(report, "services are ready", self._operator):
             _put(f"http://127.0.0.1:{port}/hash", settings)
             fleet.apply(self._kube, range(1, services), pods)
-            self._wait("ready", services, lambda: fleet.condition_true(self._kube, "Ready"))
-        found = fleet.write_targets(self._kube, port, self._folder / "targets.json")
-        if found != services * pods:
-            raise SystemExit(f"scale: {found} pods instead of {services * pods}")
+            ready = partial(fleet.condition_true, self._kube, "Ready")
+            self._wait("ready", services, ready, LIST_SECONDS)
+        listed = fleet.write_targets(self._kube, port, self._folder / "targets.json")
+        if listed != services * pods:
+            raise SystemExit(f"scale: {listed} pods instead of {services * pods}")
         with _step(report, "metrics are found", self._operator):
-            self._wait(
-                "found", services, lambda: fleet.condition_true(self._kube, "MetricsAvailable")
-            )
+            found = partial(fleet.condition_true, self._kube, "MetricsAvailable")
+            self._wait("found", services, found, LIST_SECONDS)
 
     def settle(self, every_seconds: float, report: Report) -> None:
         """Until a tick has nothing to say that the tick before had not said."""
@@ -79,12 +84,16 @@ class Bench:
             for _ in range(TICKS_TO_SETTLE):
                 before = self._operator.api_calls()
                 time.sleep(every_seconds)
-                if self._operator.api_calls() == before:
+                after = self._operator.api_calls()
+                if after == before:
                     break
+                calls = sum(after.values()) - sum(before.values())
+                steps.say(f"  {calls} API calls in {every_seconds:g} s")
 
     def watch(self, seconds: float, report: Report) -> list[Counts]:
         """Ticks of a fleet of which nothing is asked."""
         with Health(self._operator) as health:
+            steps.say(f"watching for {seconds:g} s")
             seen = watch(self._operator, seconds)
         _add_health(report, "between ticks and in them", health)
         return seen
@@ -113,18 +122,26 @@ class Bench:
         self._processes.start("workers", (*argv, "--addresses", str(addresses)), port=port)
         return port
 
-    def _wait(self, what: str, wanted: int, count: Callable[[], float]) -> None:
+    def _wait(
+        self, what: str, wanted: int, count: Callable[[], float], every_seconds: float = 1
+    ) -> None:
+        begun = said = time.monotonic()
+
         def enough() -> bool:
+            nonlocal said
             if not self._operator.alive():
                 words = self._operator.log()[-300:]
                 raise SystemExit(
                     f"scale: the operator has ended, while waiting for {what}: {words}"
                 )
             found = count()
+            if time.monotonic() - said > SAY_SECONDS:
+                said = time.monotonic()
+                steps.say(f"  {found:g} of {wanted} {what} after {said - begun:.0f} s")
             assert found >= wanted, f"{found:g} of {wanted} {what}"
             return True
 
-        eventually(enough, within_seconds=PATIENCE_SECONDS, every_seconds=1)
+        eventually(enough, within_seconds=PATIENCE_SECONDS, every_seconds=every_seconds)
 
 
 def _settings(kube: Kube) -> str:
@@ -241,8 +258,8 @@ def _add_ticks(report: Report, seen: list[Counts]) -> float | None:
 
 def main() -> int:
     parser = arguments("scale", __doc__.splitlines()[0])
-    parser.add_argument("--services", type=int, help=f"how many (default: {SERVICES})")
-    parser.add_argument("--pods-per-service", type=int, help=f"of each (default: {PODS})")
+    parser.add_argument("--services", type=at_least_one, help=f"how many (default: {SERVICES})")
+    parser.add_argument("--pods-per-service", type=at_least_one, help=f"of each (default: {PODS})")
     parser.add_argument("--logs", type=Path, help="keep the processes' logs in this folder")
     options = parser.parse_args()
     try:

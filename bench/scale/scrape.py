@@ -13,6 +13,7 @@ from bench.processes import Process, Processes
 from e2e.kind import binaries
 
 METRIC = re.compile(r"\b(?:batchfleet_(?!operator)|vllm:)\w+")
+WINDOW_SECONDS = 60.0
 
 
 def start(processes: Processes, folder: Path, port: int, every_seconds: int) -> Process:
@@ -49,5 +50,8 @@ def is_asked_for(metric: str) -> bool:
 
 @cache
 def _asked_for() -> frozenset[str]:
-    sources = Path(promql.__file__).parent.glob("*.py")
-    return frozenset(name for each in sources for name in METRIC.findall(each.read_text()))
+    numbers = dict.fromkeys(promql.ALL_NUMBERS, True), dict.fromkeys(promql.ALL_NUMBERS, False)
+    queries = [each for some in numbers for each in promql.readings(some, WINDOW_SECONDS)]
+    return frozenset(
+        name for each in (*promql.snapshot(), *queries) for name in METRIC.findall(each)
+    )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from batchfleet_operator.metering import answers, promql
 from batchfleet_operator.metering.answers import Alert, Answer, Found, Sample
-from batchfleet_operator.metering.signals import Signals
+from batchfleet_operator.metering.signals import Reading, Signals
 from batchfleet_operator.store import Key
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -45,7 +45,7 @@ def sample(signal: str, value: float, **labels: str) -> Sample:
 
 def found(numbers: dict[str, float]) -> Found:
     answer = Answer("vector", [sample(name, value) for name, value in numbers.items()])
-    return answers.by_service(answer).get(CHAT, Found())
+    return answers.found(answers.by_service([answer])[CHAT])
 
 
 def signals(numbers: dict[str, float], *, engine_tells: bool = True) -> Signals:
@@ -99,8 +99,8 @@ def test_a_cache_of_unknown_size_is_unknown() -> None:
         sample("kv_blocks", 2, block_size="16", num_gpu_blocks="1000"),
         sample("kv_blocks", 1, block_size="16", num_gpu_blocks="None"),
     ]
-    known = answers.by_service(Answer("vector", [*blocks[:1], sample("kv_pods", 2)]))[CHAT]
-    unknown = answers.by_service(Answer("vector", [*blocks[1:], sample("kv_pods", 1)]))[CHAT]
+    known = answers.found([*blocks[:1], sample("kv_pods", 2)])
+    unknown = answers.found([*blocks[1:], sample("kv_pods", 1)])
     assert answers.signals(known, NOW, engine_tells=True).kv_tokens_per_pod == 16_000
     assert answers.signals(unknown, NOW, engine_tells=True).kv_tokens_per_pod is None
 
@@ -111,19 +111,49 @@ def test_every_signal_has_a_definition() -> None:
 
 
 def test_a_rules_number_with_those_of_its_pods() -> None:
-    answer = Answer(
-        "vector",
-        [
-            sample("ErrorRate value", 0.1),
-            sample("ErrorRate samples", 200),
-            sample("ErrorRate value", 0.2, pod="chat-0"),
-            sample("ErrorRate value", math.nan, pod="chat-1"),
-            sample("ErrorRate samples", 100, pod="chat-0"),
-        ],
-    )
-    reading = answers.numbers(answer)[CHAT]["ErrorRate"]
+    told = [
+        sample("Load value", 0.1),
+        sample("Load samples", 200),
+        sample("Load value", 0.2, pod="chat-0"),
+        sample("Load value", math.nan, pod="chat-1"),
+        sample("Load samples", 100, pod="chat-0"),
+    ]
+    reading = answers.readings(told, NOW)["Load"]
     assert (reading.value, reading.samples, reading.baseline) == (0.1, 200, None)
     assert (reading.by_pod, reading.samples_by_pod) == ({"chat-0": 0.2}, {"chat-0": 100})
+
+
+def errors(pods: dict[str, dict[str, float]]) -> Reading:
+    told = [
+        sample(f"ErrorRate {part}", value, pod=pod)
+        for pod, parts in pods.items()
+        for part, value in parts.items()
+    ]
+    return answers.readings(told, NOW)["ErrorRate"]
+
+
+def test_errors_add_up_over_pods() -> None:
+    told = errors(
+        {
+            "chat-0": {"good": 90.0, "failed": 30.0, "busy": 20.0, "broken": 0.0},
+            "chat-1": {"good": 100.0, "failed": 0.0, "broken": 5.0},
+        }
+    )
+    assert told.by_pod == {"chat-0": 0.1, "chat-1": 0.05}
+    assert told.samples_by_pod == {"chat-0": 100.0, "chat-1": 100.0}
+    assert (told.value, told.samples) == (10 / 200, 200.0)
+
+
+def test_errors_of_which_a_part_is_missing_are_told_of_the_rest() -> None:
+    """As the query for rules and pictures does: an engine that never broke a stream has no
+    series for it."""
+    assert errors({"a": {"good": 10.0}}).value is None  # nothing says how many failed
+    assert errors({"a": {"good": 9.0, "broken": 1.0}}).value == 1 / 9
+    assert errors({"a": {"good": 0.0, "failed": 0.0}}).value is None
+    assert errors({"a": {"good": 0.0, "failed": 0.0}}).samples == 0.0
+    assert errors({"a": {"good": 8.0, "failed": 2.0, "rejected": 9.0}}).value == 0.0
+    assert errors({"a": {"good": math.nan, "failed": 1.0}}).value is None
+    assert errors({"a": {"broken": 1.0}}).samples is None
 
 
 def test_one_number_or_none_or_why_there_never_will_be() -> None:

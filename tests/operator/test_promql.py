@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +50,18 @@ def test_few_services_are_named_and_many_are_not() -> None:
 
 @pytest.mark.parametrize("name", promql.ALL_NUMBERS)
 def test_a_number_is_asked_of_single_pods_only_where_somebody_wants_it(name: str) -> None:
-    plain = promql.readings({name: False}, 60)
+    (plain,) = promql.readings({name: False}, 60)
     assert "namespace, service, pod)" not in plain.replace("max by (namespace, service, pod)", "")
+    of_pods = promql.readings({name: True}, 60)
     if promql.ALL_NUMBERS[name].by_pod:
-        assert len(promql.readings({name: True}, 60)) > len(plain)
+        assert sum(query.count("by (namespace, service, pod") for query in of_pods) > (
+            plain.count("by (namespace, service, pod")
+        )
+    else:
+        assert of_pods == [plain]
+
+
+def test_every_signal_is_asked_for_once() -> None:
+    asked = re.findall(r'"signal", "(\w+)"', " ".join(promql.snapshot()))
+    told = {each.name for each in (*promql.SIGNALS, *promql.PRESENCE)}
+    assert sorted(asked) == sorted({*told, promql.FRESH_PODS, promql.KV_BLOCKS})

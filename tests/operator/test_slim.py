@@ -22,7 +22,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda path: path.name)
 def test_the_plan_is_the_same(story: Path) -> None:
-    service = documents.service(story / "service.yaml")
+    (service,) = documents.services(story / "service.yaml")
     observed, now = documents.observed(story / "observed.yaml")
     kept = replace(observed, objects=[slim(each) for each in observed.objects])
 

@@ -55,6 +55,20 @@ def known() -> set[str]:
     return ours | set(_series(recorded)) | set(_series(operator)) | OLD_VLLM | FOREIGN
 
 
+TARGET = {"namespace", "pod", "service", "revision"}
+"""Labels that the PodMonitor, or the operator itself, gives to all series."""
+
+
+def labels_of(metrics: set[str]) -> set[str]:
+    """Labels that series of any of these have; of the foreign ones no more than their target's."""
+    found = set(TARGET)
+    for page in (ROOT / "docs/metrics.md", ROOT / "docs/monitoring.md"):
+        for name, labels in re.findall(r"^\| `(\w+)` \| \w+ \|([^|]*)\|", page.read_text(), re.M):
+            if name in metrics or any(f"{name}_{end}" in metrics for end in _ENDS):
+                found |= {"le", *re.findall(r"`(\w+)`", labels)}
+    return found
+
+
 def _parts(name: str, kind: str) -> list[str]:
     return [f"{name}_{end}" for end in _ENDS] if kind == "histogram" else [name]
 

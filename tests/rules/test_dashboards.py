@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 import yaml
 
 from batchfleet_operator import dashboards, generated
-from tests.rules.names import ROOT, asked, known
+from tests.rules.names import ROOT, asked, known, labels_of
 from tests.rules.promtool import promtool
 
 FILES = [ROOT / path for path in dashboards.files()]
 PAGE = (ROOT / "docs/monitoring.md").read_text()
+UNITS = {"short", "reqps", "ops", "percentunit", "s", "bytes", "Bps"}
+"""Grafana's own names of units, of those that a panel here may have."""
 
 
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
@@ -73,6 +76,44 @@ def test_every_panel_obeys_the_choices_at_the_top(board: dict[str, Any]) -> None
             assert "$namespace" in expr, expr
             assert "$service" in expr, expr
     assert all(panel["datasource"]["uid"] == "${source}" for panel in _panels(board))
+
+
+def test_every_choice_is_one_that_grafana_can_offer(board: dict[str, Any]) -> None:
+    source, *others = board["templating"]["list"]
+    assert (source["name"], source["type"], source["query"]) == (
+        "source",
+        "datasource",
+        "prometheus",
+    )
+    for variable in others:
+        assert (variable["type"], variable["datasource"]["uid"]) == ("query", "${source}")
+        found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+        assert found, variable["name"]
+        assert asked(found[1]) <= known()
+        assert found[2] == variable["name"]
+
+
+def test_every_panel_is_written_as_grafana_reads_its_kind(board: dict[str, Any]) -> None:
+    for panel in _panels(board):
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
+        targets = panel["targets"]
+        assert len({target["refId"] for target in targets}) == len(targets)
+        over_time = panel["type"] == "timeseries"
+        for target in targets:
+            assert (target["range"], target["instant"]) == (over_time, not over_time)
+            assert (target.get("format") == "table") == (panel["type"] == "table")
+            assert "$__range" not in target["expr"] or "rate_interval" not in target["expr"]
+
+
+def test_every_line_is_called_by_labels_that_it_has(board: dict[str, Any]) -> None:
+    """Grafana writes nothing for a label that is not there: lines without a name."""
+    for panel in _panels(board):
+        for target in panel["targets"]:
+            grouped = re.findall(r"\bby \(([^)]*)\)", target["expr"])
+            labels = {label.strip() for each in grouped for label in each.split(",")} - {""}
+            assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= labels, panel["title"]
+            assert target["legendFormat"] or panel["type"] == "table", panel["title"]
+            assert labels <= labels_of(asked(target["expr"])), panel["title"]
 
 
 def test_every_metric_that_is_asked_for_exists(board: dict[str, Any]) -> None:

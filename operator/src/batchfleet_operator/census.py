@@ -3,12 +3,13 @@
 The watches keep the store fresh in between.  What a list is for is what they miss: everything that
 was there before they began, and the DELETED of an object that went while a watch was broken (kopf
 makes none up).  Kinds that a cluster may lack are not watched at all: whether they are there is
-asked every two minutes, and their objects are known from here.
+asked every two minutes, and when one is found missing, and their objects are known from here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -41,6 +42,11 @@ class Census:
         self._cluster = cluster
         self._store = store
         self._namespaces: Sequence[str | None] = namespaces or (None,)
+        self._early = asyncio.Event()
+
+    def soon(self) -> None:
+        """Somebody has met a kind that is not served: ask at once."""
+        self._early.set()
 
     async def take(self, wake: Wake) -> None:
         """List everything and wake who is concerned.  Raises :class:`ClusterError`."""
@@ -58,6 +64,8 @@ class Census:
             [kind.kind for kind in names.OPTIONAL_KINDS if await self._cluster.has(kind.kind)]
         )
         if kinds != self.kinds:
+            for lost in self.kinds - kinds:
+                self._store.drop(lost)
             self.kinds = kinds
             for key in self._store.parents():
                 wake(key)
@@ -76,10 +84,14 @@ class Census:
 
     async def repeat(self, wake: Wake) -> None:
         """Take it again and again, until cancelled."""
-        refresh_in = REFRESH_SECONDS
+        loop, refresh_in = asyncio.get_running_loop(), REFRESH_SECONDS
         while True:
-            await asyncio.sleep(DISCOVER_SECONDS)
-            refresh_in -= DISCOVER_SECONDS
+            begun = loop.time()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DISCOVER_SECONDS):
+                    await self._early.wait()
+            self._early.clear()
+            refresh_in -= loop.time() - begun
             try:
                 if refresh_in > 0:
                     await self.discover(wake)

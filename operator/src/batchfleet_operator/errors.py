@@ -8,6 +8,7 @@ ClusterError
  ├─ ConflictError     409: another UID or version than the one we named, or the name is taken
  ├─ InvalidError      400, 422: what we sent is refused
  ├─ ForbiddenError    403: our account or an admission policy does not allow it
+ │   └─ EndingError   nothing new is let into a namespace that is being deleted
  ├─ UnavailableError  everything that may pass: no connection, time-out, 401, 429, 5xx
  └─ UnreachableError  there is no cluster to talk to: neither a pod's credentials nor a kubeconfig
 
@@ -15,6 +16,10 @@ PrometheusError
  ├─ QueryRefusedError  400, 422: the query does not parse, or cannot be computed
  └─ NoAnswerError      everything that may pass: no connection, time-out, 401, 5xx, no Prometheus
 """
+
+from __future__ import annotations
+
+import json
 
 
 class ClusterError(Exception):
@@ -37,6 +42,10 @@ class ForbiddenError(ClusterError):
     """403."""
 
 
+class EndingError(ForbiddenError):
+    """403, since the namespace is being deleted."""
+
+
 class UnavailableError(ClusterError):
     """No answer, or one that says: later."""
 
@@ -55,3 +64,27 @@ class QueryRefusedError(PrometheusError):
 
 class NoAnswerError(PrometheusError):
     """No answer, or one that says: later, or one that Prometheus does not give."""
+
+
+def of_answer(status: int, text: bytes) -> ClusterError:
+    """The API server's answer as an error, with the message of its ``Status`` where it is one."""
+    causes = []
+    try:
+        told = json.loads(text)
+        message = str(told["message"])
+        causes = [each.get("reason") for each in (told.get("details") or {}).get("causes") or ()]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message = text.decode(errors="replace").strip()[:500] or f"HTTP {status}"
+    match status:
+        case 404:
+            return NotFoundError(message)
+        case 409:
+            return ConflictError(message)
+        case 403 if "NamespaceTerminating" in causes:
+            return EndingError(message)
+        case 403:
+            return ForbiddenError(message)
+        case 400 | 422:
+            return InvalidError(message)
+        case _:
+            return UnavailableError(f"{message} (HTTP {status})")

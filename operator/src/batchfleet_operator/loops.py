@@ -51,6 +51,8 @@ class Loops:
         self._woken: dict[Key, asyncio.Event] = {}
         self._looking_since: dict[Key, float] = {}
         self._room = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._turn = asyncio.Lock()
+        """One look begins, and then everybody else has a go."""
         self._tasks: asyncio.TaskGroup | None = None
 
     def __len__(self) -> int:
@@ -85,8 +87,9 @@ class Loops:
         while True:
             async with self._room:
                 # A look that finds nothing to do waits for nothing: a thousand of them in a row
-                # would keep lease and health waiting.
-                await asyncio.sleep(0)
+                # would keep lease and health waiting, and so do as many as may look at once.
+                async with self._turn:
+                    await asyncio.sleep(0)
                 woken.clear()  # before looking: a wake from now on is another look
                 try:
                     pause = await self._once(key)

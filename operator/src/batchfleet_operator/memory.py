@@ -26,6 +26,7 @@ class Memory:
     leaving: Mapping[str, Last] = field(default_factory=dict)  # pods on their way out, by UID
     namespace: Mapping[str, str] = field(default_factory=dict)  # its annotations, when last asked
     shown: tuple[Object, Mapping[str, float]] | None = None  # as metrics: status and demand
+    ends: bool = False  # its namespace is being deleted: nothing is done any more
     _applied: dict[Ref, tuple[Mark, Object]] = field(default_factory=dict)
     _status: tuple[Object, Object] | None = None  # what we wrote, where the server kept less
 

@@ -16,7 +16,7 @@ from prometheus_client import (
 
 from batchfleet_operator.loops import Look
 from batchfleet_operator.rollouts.leaving import Departure
-from batchfleet_operator.servicemetrics import PREFIX, ServiceMetrics
+from batchfleet_operator.servicemetrics import DRAIN_OUTCOMES, PREFIX, ServiceMetrics
 from batchfleet_operator.store import Key
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -75,12 +75,6 @@ class Metrics:
             registry=registry,
         )
         self.of_services = ServiceMetrics()
-        self.drained_requests = Counter(
-            f"{PREFIX}_drained_requests",
-            "Requests that the drain of a pod which has left met, by what became of them.",
-            ["outcome"],
-            registry=registry,
-        )
         self.services = Gauge(f"{PREFIX}_services", "Services that have a loop.", registry=registry)
         self.leading = Gauge(
             f"{PREFIX}_leading", "1 while this process holds the lease.", registry=registry
@@ -91,13 +85,10 @@ class Metrics:
         for outcome in ("done", "failed"):
             for counter in (self.reconciles, self.ticks, self.queries):
                 counter.labels(outcome)
-        for outcome in ("drained", "handed_back", "aborted"):
-            self.drained_requests.labels(outcome)
 
-    def count_departure(self, departure: Departure) -> None:
-        self.drained_requests.labels("drained").inc(departure.drained)
-        self.drained_requests.labels("handed_back").inc(departure.handed_back)
-        self.drained_requests.labels("aborted").inc(departure.aborted)
+    def count_departure(self, key: Key, departure: Departure) -> None:
+        met = (departure.drained, departure.handed_back, departure.aborted)
+        self.of_services.count_drained(key, dict(zip(DRAIN_OUTCOMES, met, strict=True)))
 
     def count_call(self, verb: str, kind: str) -> None:
         self.api_calls.labels(verb, kind).inc()

@@ -16,6 +16,7 @@ loop tries again from the top.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -24,7 +25,7 @@ from batchfleet_operator import control, names
 from batchfleet_operator.cluster import Cluster
 from batchfleet_operator.config import Config
 from batchfleet_operator.decision import Object, Observed, Plan
-from batchfleet_operator.errors import ForbiddenError, NotFoundError
+from batchfleet_operator.errors import EndingError, ForbiddenError, NotFoundError
 from batchfleet_operator.executor import Executor
 from batchfleet_operator.loops import WHEN_WOKEN
 from batchfleet_operator.memory import Memory
@@ -36,6 +37,8 @@ from batchfleet_operator.rollouts import leaving
 from batchfleet_operator.store import Key, Store
 from batchfleet_operator.workers import Workers, wanted_settings
 
+logger = logging.getLogger(__name__)
+
 REFUSED_AGAIN_SECONDS = 30.0
 """A quota or a policy changes without telling us."""
 
@@ -44,7 +47,8 @@ class Reconciler:
     """Looks at services; :meth:`look` is what the loops call.
 
     ``kinds`` says which optional kinds the cluster serves; ``now`` is UTC; ``watched`` is what
-    Prometheus has said of a service so far; ``metrics`` is shown what the services say.
+    Prometheus has said of a service so far; ``metrics`` is shown what the services say; ``lost``
+    is called when one of ``kinds`` is not served after all.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Reconciler:
         now: Callable[[], datetime],
         watched: Callable[[Key], Watched | None] = lambda key: None,
         metrics: Metrics | None = None,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._cluster = cluster
         self._store = store
@@ -66,6 +71,7 @@ class Reconciler:
         self._now = now
         self._watched = watched
         self._metrics = metrics
+        self._lost = lost
         self._recorder = Recorder(cluster, now)
         self._memories: dict[Key, Memory] = {}
 
@@ -79,18 +85,28 @@ class Reconciler:
         memory = self._recall(key, service)
         if service is None:
             return None
+        if memory.ends:
+            return WHEN_WOKEN  # its DELETED, or the next refresh, ends the loop
+        try:
+            return await self._look(key, service, memory)
+        except EndingError as error:
+            memory.ends = True
+            logger.info("%s: left alone: %s", key, error)
+            return WHEN_WOKEN
+
+    async def _look(self, key: Key, service: Object, memory: Memory) -> float | None:
         if "deletionTimestamp" in service["metadata"]:
             return WHEN_WOKEN  # the garbage collector takes the children
         executor = Executor(self._cluster, self._store, memory, key.namespace, self._now)
         facts = await self._gather(key, memory, executor)
-        await self._account(service, facts, memory)
+        await self._account(key, service, facts, memory)
         planned = self._plan(service, facts)
         if planned.ask_afresh:
             facts = await self._asked_afresh(facts)
             planned = self._plan(service, facts)
         paused = names.ANNOTATION_AUTOMATION in memory.namespace  # nobody tells us of its end
         if executor.is_done(planned, service) and not paused:
-            self._show(key, planned, memory)
+            self._show(key, service, planned, memory)
             return _pause(planned)
 
         try:
@@ -108,7 +124,7 @@ class Reconciler:
             memory.verdict = await executor.dry_run(planned.dry_run)
             planned = self._plan(service, replace(facts, verdict=memory.verdict))
         pause = await self._carry_out(planned, service, facts, memory, executor)
-        self._show(key, planned, memory)
+        self._show(key, service, planned, memory)
         return pause
 
     async def _gather(self, key: Key, memory: Memory, executor: Executor) -> Observed:
@@ -135,13 +151,13 @@ class Reconciler:
         states = await self._workers.states(_pods(facts.objects), wanted, afresh=True)
         return replace(facts, workers=states, afresh=True)
 
-    async def _account(self, service: Object, facts: Observed, memory: Memory) -> None:
+    async def _account(self, key: Key, service: Object, facts: Observed, memory: Memory) -> None:
         """Tell what became of the requests of pods that have left since the last look."""
         pods = _pods(facts.objects)
         memory.leaving, gone = leaving.departed(memory.leaving, pods, facts.workers)
         for departure in gone:
             if self._metrics is not None:
-                self._metrics.count_departure(departure)
+                self._metrics.count_departure(key, departure)
             if departure.event is not None:
                 await self._recorder.post(service, departure.event)
 
@@ -158,6 +174,8 @@ class Reconciler:
     ) -> float:
         taken = set(memory.taken)
         refusals = await executor.apply(planned.apply)
+        if executor.unserved:
+            self._lost()
         await executor.patch(planned.patch)
         await executor.delete(planned.delete)
         if taken != set(memory.taken):  # news that the status must tell
@@ -171,10 +189,15 @@ class Reconciler:
             return 0.0  # the write showed that the CRD is older, or no longer is: to be told
         return min(_pause(planned), REFUSED_AGAIN_SECONDS if refusals else WHEN_WOKEN)
 
-    def _show(self, key: Key, planned: Plan, memory: Memory) -> None:
+    def _show(self, key: Key, service: Object, planned: Plan, memory: Memory) -> None:
         if self._metrics is not None and memory.shown != (planned.status, planned.demand):
-            memory.shown = planned.status, planned.demand
-            self._metrics.of_services.show(key, planned.status, planned.demand)
+            stored = service.get("status")  # a status is large, and one copy is enough
+            memory.shown = (
+                stored if stored == planned.status else planned.status,
+                planned.demand,
+            )
+            rules = service["spec"].get("alertActions") or ()
+            self._metrics.of_services.show(key, planned.status, planned.demand, rules)
 
     def _plan(self, service: Object, facts: Observed) -> Plan:
         return plan(service, facts, self._config, self._now())

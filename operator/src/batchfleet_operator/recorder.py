@@ -13,7 +13,7 @@ from datetime import datetime
 from batchfleet_operator import names
 from batchfleet_operator.cluster import Cluster
 from batchfleet_operator.decision import Event, Object, fingerprint
-from batchfleet_operator.errors import ClusterError, ConflictError
+from batchfleet_operator.errors import ClusterError, ConflictError, EndingError
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ class Recorder:
         logger.log(level, "%s: %s: %s", name, event.reason, event.message)
         try:
             await self._post(metadata, event)
+        except EndingError as error:  # its namespace goes, and so does the service
+            logger.debug("%s: event %s not posted: %s", name, event.reason, error)
         except ClusterError as error:
             logger.warning("%s: event %s not posted: %s", name, event.reason, error)
 

@@ -9,15 +9,18 @@ thousand services have 16,000 of them, and a scrape holds up everything else.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, get_args
 
+from batchfleet_operator.api.alerts import AlertAction
 from batchfleet_operator.api.status import Past, Status
+from batchfleet_operator.remediation.presets import may_do
 from batchfleet_operator.store import Key
 
 PREFIX: Final = "batchfleet_operator"
 OUTCOMES: Final[tuple[str, ...]] = get_args(Past.model_fields["outcome"].annotation)
+DRAIN_OUTCOMES: Final = ("drained", "handed_back", "aborted")
 _NUMBER: Final = {"True": 1.0, "False": 0.0}  # an Unknown condition has no number
 
 Sample = tuple[tuple[str, ...], float]
@@ -77,6 +80,13 @@ DEFINITIONS: Final = (
         "1 for the step that the rollout is at, or the last one was, and what it waits for.",
     ),
 )
+DRAINED: Final = Definition(
+    f"{PREFIX}_drained_requests_total",
+    ("outcome",),
+    "Requests that the drain of a pod which has left met, by what became of them.",
+    "counter",
+)
+"""Not of the status: the sidecars' last word, which a scrape of the pods may come too late for."""
 
 
 @dataclass(frozen=True)
@@ -93,46 +103,69 @@ class ServiceMetrics:
 
     def __init__(self) -> None:
         self._shown: dict[Key, _Shown] = {}
+        self._drained: dict[Key, Counter[str]] = {}
 
     def show(
-        self, key: Key, raw: Mapping[str, Any], demand: Mapping[str, float] | None = None
+        self,
+        key: Key,
+        raw: Mapping[str, Any],
+        demand: Mapping[str, float] | None = None,
+        rules: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         """Take up a service's status, as it is stored.
 
         ``demand``: pods by bound, as the last decision of the autoscaler saw them.
+        ``rules``: ``alertActions`` of its spec.
         """
         status = Status.parse(raw)
-        actions = _actions(status, self._shown.get(key))
+        actions = _actions(status, self._shown.get(key), map(AlertAction.parse, rules))
         lines = {
             name: "".join(_line(f"{PREFIX}_{name}", key, *sample) for sample in samples)
             for name, samples in _samples(status, demand or {}, actions).items()
         }
         self._shown[key] = _Shown(status.history or (), actions, lines)
+        self._drained.setdefault(key, Counter(dict.fromkeys(DRAIN_OUTCOMES, 0)))
+
+    def count_drained(self, key: Key, met: Mapping[str, int]) -> None:
+        """A pod of a service has left: requests that its drain met, by outcome."""
+        self._drained.setdefault(key, Counter()).update(met)
 
     def forget(self, key: Key) -> None:
         """The service is gone, and so are its series."""
         self._shown.pop(key, None)
+        self._drained.pop(key, None)
 
     def as_text(self) -> bytes:
-        """The text format of Prometheus."""
+        """The text format of Prometheus.
+
+        Another thread's, while looks go on: hence copies, each of which is made in one step.
+        """
+        shown, drained = list(self._shown.values()), list(self._drained.items())
         parts = []
         for each in DEFINITIONS:
-            parts.append(f"# HELP {each.name} {each.help}\n# TYPE {each.name} {each.kind}\n")
+            parts.append(_heading(each))
             short = each.name.removeprefix(f"{PREFIX}_")
-            parts += [shown.lines[short] for shown in self._shown.values()]
+            parts += [service.lines[short] for service in shown]
+        parts.append(_heading(DRAINED))
+        for key, met in drained:
+            parts += [_line(DRAINED.name, key, (outcome,), n) for outcome, n in list(met.items())]
         return "".join(parts).encode()
 
 
-def _actions(status: Status, before: _Shown | None) -> Counter[tuple[str, str, str]]:
+def _actions(
+    status: Status, before: _Shown | None, rules: Iterable[AlertAction]
+) -> Counter[tuple[str, str, str]]:
     """How often what came of which action.
 
-    Each count begins at 0 when its action is first heard of, else no rate would see the first one;
-    what is in the history when this process begins was counted by another.
+    Each count begins at 0, else no rate would see the first one.  What is done is an intent before;
+    what is only told has no such step, so it is there for every rule from the rule's beginning.
+    What is in the history when this process begins was counted by another.
     """
     history = status.history or ()
     told = [(past.rule, past.action) for past in history]
     told += [(intent.rule, intent.action) for intent in status.intents or ()]
     counts: Counter[tuple[str, str, str]] = Counter()
+    counts.update({(rule.name, action, "Observed"): 0 for rule in rules for action in may_do(rule)})
     counts.update({(*each, outcome): 0 for each in told for outcome in OUTCOMES})
     if before is not None:
         counts.update(before.actions)
@@ -143,6 +176,10 @@ def _actions(status: Status, before: _Shown | None) -> Counter[tuple[str, str, s
     return counts
 
 
+def _heading(of: Definition) -> str:
+    return f"# HELP {of.name} {of.help}\n# TYPE {of.name} {of.kind}\n"
+
+
 def _line(name: str, key: Key, labels: tuple[str, ...], number: float) -> str:
     names = ("namespace", "service", *_LABELS[name])
     told = ",".join(
@@ -151,7 +188,7 @@ def _line(name: str, key: Key, labels: tuple[str, ...], number: float) -> str:
     return f"{name}{{{told}}} {float(number)}\n"
 
 
-_LABELS: Final = {each.name: each.labels for each in DEFINITIONS}
+_LABELS: Final = {each.name: each.labels for each in (*DEFINITIONS, DRAINED)}
 
 
 def _escaped(text: str) -> str:

@@ -28,6 +28,20 @@ def slim(raw: Object) -> Object:
     return kept
 
 
+def alike(new: Any, other: Any) -> Any:
+    """``new``, with the parts of ``other`` that are equal in place of its own: pods of a fleet
+    differ in little, and a Deployment repeats what its revision says."""
+    if new == other:
+        return other
+    match new, other:
+        case dict(), dict():
+            return {name: alike(value, other.get(name)) for name, value in new.items()}
+        case list(), list() if len(new) == len(other):
+            return [alike(*pair) for pair in zip(new, other, strict=True)]
+        case _:
+            return new
+
+
 def _metadata(raw: Object) -> Object:
     metadata = {name: value for name, value in raw["metadata"].items() if name != "managedFields"}
     if raw["kind"] in (names.DEPLOYMENT.kind, names.KIND):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from batchfleet_operator import names
 from batchfleet_operator.decision import Object
-from batchfleet_operator.slim import slim
+from batchfleet_operator.slim import alike, slim
 
 
 class Key(NamedTuple):
@@ -71,8 +71,8 @@ class Store:
             return set()
         self._forget(id_)
         self._gone.pop(id_, None)
-        self._objects[id_] = slim(new)
         service = _service(new)
+        self._objects[id_] = self._compact(id_, service, slim(new))
         self._services.setdefault(service, set()).add(id_)
         if old and id_.kind == names.KIND and _meant(old) == _meant(new):
             return set()  # a status: ours, or one that does not tell us anything
@@ -105,6 +105,28 @@ class Store:
             if id_.kind != kind or namespace not in (None, id_.namespace) or at > before
         }
         return woken
+
+    def drop(self, kind: str) -> None:
+        """A kind that is no longer served: its objects went with it, and may come again."""
+        for id_ in [each for each in self._objects if each.kind == kind]:
+            self._forget(id_)
+
+    def _compact(self, id_: _Id, service: Key, new: Object) -> Object:
+        """The same, sharing what it can with what we have."""
+        match id_.kind:
+            case names.POD.kind:
+                pods = (i for i in self._services.get(service, ()) if i.kind == id_.kind)
+                like = next(pods, None)
+                return new if like is None else {**alike(new, self._objects[like])}
+            case names.DEPLOYMENT.kind:
+                revision = self._objects.get(id_._replace(kind=names.CONTROLLER_REVISION.kind), {})
+                told = revision.get("data", {}).get("template")
+                if told is None or "template" not in new.get("spec", {}):
+                    return new
+                spec = new["spec"]
+                return {**new, "spec": {**spec, "template": alike(spec["template"], told)}}
+            case _:
+                return new
 
     def _remove(self, id_: _Id, version: int) -> set[Key]:
         old = self._objects.get(id_)

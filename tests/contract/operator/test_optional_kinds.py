@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from batchfleet_operator.census import DISCOVER_SECONDS
 from tests.support import simulated
 from tests.support.eventually import eventually
 from tests.support.kube import API_VERSIONS, Kube, Object
@@ -62,4 +63,35 @@ def test_a_pod_monitor_is_made_where_its_kind_is_and_again_when_it_is_gone(
 
             eventually(lambda: labels().get("release") == "prometheus")
     finally:
-        kube.delete("CustomResourceDefinition", None, POD_MONITORS["metadata"]["name"])
+        remove_pod_monitors(kube)
+
+
+def test_a_kind_that_is_taken_away_stands_in_nobodys_way(
+    kube: Kube, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator asks every two minutes which kinds there are; no service waits so long."""
+    monkeypatch.setitem(API_VERSIONS, "PodMonitor", "monitoring.coreos.com/v1")
+    simulated.install_crd(kube, POD_MONITORS)
+    try:
+        with OperatorProcess(kube, tmp_path, namespace, [namespace]) as operator:
+            operator.leads()
+            kube.apply(service(namespace))
+            eventually(lambda: kube.get("PodMonitor", namespace, "chat"))
+            remove_pod_monitors(kube)
+
+            kube.apply(service(namespace, monitoring={"labels": {"release": "prometheus"}}))
+            kube.apply(service(namespace, "other"))
+            rolled_out = ("True", "RolledOut")
+            eventually(
+                lambda: condition(kube, namespace, "Progressing", "other") == rolled_out,
+                within_seconds=DISCOVER_SECONDS / 2,
+            )
+    finally:
+        remove_pod_monitors(kube)
+
+
+def remove_pod_monitors(kube: Kube) -> None:
+    name = POD_MONITORS["metadata"]["name"]
+    if kube.get("CustomResourceDefinition", None, name):
+        kube.delete("CustomResourceDefinition", None, name)
+    eventually(lambda: kube.get("CustomResourceDefinition", None, name) is None)

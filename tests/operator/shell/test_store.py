@@ -63,6 +63,16 @@ def test_a_list_ends_what_no_event_told_the_end_of() -> None:
     assert store.put(pod("a", 6)) == set()  # the answer to a write, late
 
 
+def test_a_kind_that_is_no_longer_served_took_its_objects_along_and_may_bring_them_again() -> None:
+    store = Store()
+    store.put(pod("a", 5))
+    store.drop("Deployment")
+    assert names(store) == ["a"]
+    store.drop("Pod")
+    assert names(store) == []
+    assert store.put(pod("a", 5)) == {CHAT}
+
+
 def test_a_list_of_one_namespace_says_nothing_of_another() -> None:
     store = Store()
     store.put(pod("a", 5))

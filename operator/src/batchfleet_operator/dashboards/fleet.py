@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from batchfleet_operator.dashboards import resources
-from batchfleet_operator.dashboards.panels import Dashboard, Panel, Query, Row, Variable
+from batchfleet_operator.dashboards.panels import Dashboard, Query, Row, Variable, graph, stat
 from batchfleet_operator.dashboards.series import (
     NAMED,
     number,
@@ -29,76 +29,54 @@ BETWEEN_TOKENS_SECONDS: Final = PRESETS["InterTokenLatency"].bound
 NOW: Final = Row(
     "Now",
     (
-        Panel(
+        stat(
             "Services",
             "Services with at least one pod that is scraped.",
             "short",
-            [Query(f"count({total('batchfleet_ready', SERVICE)})", "services")],
-            kind="stat",
-            width=4,
-            height=4,
+            Query(f"count({total('batchfleet_ready', SERVICE)})", "services"),
         ),
-        Panel(
+        stat(
             "Ready pods",
             "Pods that take requests.",
             "short",
-            [Query(f"sum({of('batchfleet_ready')})", "ready")],
-            kind="stat",
-            width=4,
-            height=4,
+            Query(f"sum({of('batchfleet_ready')})", "ready"),
         ),
-        Panel(
+        stat(
             "Services without a ready pod",
             "They have pods, and none of them takes requests.",
             "short",
-            [Query(f"count({total('batchfleet_ready', SERVICE)} == 0) or vector(0)", "down")],
-            kind="stat",
+            Query(f"count({total('batchfleet_ready', SERVICE)} == 0) or vector(0)", "down"),
             bad=1,
-            width=4,
-            height=4,
         ),
-        Panel(
+        stat(
             "Requests",
             "Requests that clients send, refused ones included.",
             "reqps",
-            [Query(f"sum({number(OFFERED)})", "offered")],
-            kind="stat",
-            width=4,
-            height=4,
+            Query(f"sum({number(OFFERED)})", "offered"),
         ),
-        Panel(
+        stat(
             "Refused",
             "Share of the requests that are answered with an error of the sidecar's own.",
             "percentunit",
-            [
-                Query(
-                    share(
-                        f"sum({rate('batchfleet_requests_refused_total', SERVICE)})",
-                        f"sum({number(OFFERED)})",
-                    ),
-                    "refused",
-                )
-            ],
-            kind="stat",
+            Query(
+                share(
+                    f"sum({rate('batchfleet_requests_refused_total', SERVICE)})",
+                    f"sum({number(OFFERED)})",
+                ),
+                "refused",
+            ),
             warn=0.01,
             bad=0.05,
-            width=4,
-            height=4,
         ),
-        Panel(
+        stat(
             "Alerts",
             "Alerts of batchfleet that fire. Their runbooks are in docs/monitoring.md.",
             "short",
-            [
-                Query(
-                    'count(ALERTS{alertname=~"Batchfleet.+",alertstate="firing"}) or vector(0)',
-                    "firing",
-                )
-            ],
-            kind="stat",
+            Query(
+                'count(ALERTS{alertname=~"Batchfleet.+",alertstate="firing"}) or vector(0)',
+                "firing",
+            ),
             warn=1,
-            width=4,
-            height=4,
         ),
     ),
 )
@@ -106,25 +84,25 @@ NOW: Final = Row(
 WORK: Final = Row(
     "Work",
     (
-        Panel(
+        graph(
             "Offered",
             "Requests that clients send to each service, refused ones included.",
             "reqps",
-            [Query(number(OFFERED), NAMED)],
+            Query(number(OFFERED), NAMED),
         ),
-        Panel(
+        graph(
             "Load",
             "Calls under way or waiting, as a share of the live limit; above 1 a queue stands.",
             "percentunit",
-            [Query(number(NUMBERS["Load"].value), NAMED)],
+            Query(number(NUMBERS["Load"].value), NAMED),
             warn=0.7,
             bad=LOAD,
         ),
-        Panel(
+        graph(
             "Waiting",
             "Calls that wait for a slot in the sidecars.",
             "short",
-            [Query(number(QUEUED), NAMED)],
+            Query(number(QUEUED), NAMED),
         ),
     ),
 )
@@ -132,25 +110,32 @@ WORK: Final = Row(
 ANSWERS: Final = Row(
     "Answers",
     (
-        Panel(
+        graph(
             "Time to first token, 95th percentile",
             "From a request's arrival at the sidecar to the first bytes of its answer.",
             "s",
-            [Query(number(NUMBERS["TimeToFirstToken"].value), NAMED)],
+            Query(number(NUMBERS["TimeToFirstToken"].value), NAMED),
             bad=FIRST_TOKEN_SECONDS,
         ),
-        Panel(
+        graph(
+            "Time to a whole answer, 95th percentile",
+            "From a request's arrival at the sidecar to its last byte; of sidecars older than that "
+            "metric, the engine's part of it.",
+            "s",
+            Query(number(NUMBERS["RequestLatency"].value), NAMED),
+        ),
+        graph(
             "Time between tokens, 95th percentile",
             "Between two pieces of a stream, as the engine sends them.",
             "s",
-            [Query(number(NUMBERS["InterTokenLatency"].value), NAMED)],
+            Query(number(NUMBERS["InterTokenLatency"].value), NAMED),
             bad=BETWEEN_TOKENS_SECONDS,
         ),
-        Panel(
+        graph(
             "Errors",
             "Share of the answers that failed; 429, 503 and the clients' own errors do not count.",
             "percentunit",
-            [Query(number(NUMBERS["ErrorRate"].value), NAMED)],
+            Query(number(NUMBERS["ErrorRate"].value), NAMED),
             warn=0.01,
             bad=PRESETS["ErrorRate"].bound,
         ),
@@ -160,39 +145,39 @@ ANSWERS: Final = Row(
 CAPACITY: Final = Row(
     "Capacity",
     (
-        Panel(
+        graph(
             "Ready pods",
             "Pods of each service that take requests.",
             "short",
-            [Query(total("batchfleet_ready", SERVICE), NAMED)],
+            Query(total("batchfleet_ready", SERVICE), NAMED),
         ),
-        Panel(
+        graph(
             "KV cache",
             "Used share of the fullest pod's KV cache.",
             "percentunit",
-            [Query(f"max by ({SERVICE}) ({number(KV_USAGE, POD)})", NAMED)],
+            Query(f"max by ({SERVICE}) ({number(KV_USAGE, POD)})", NAMED),
             warn=0.8,
             bad=0.95,
             most=1,
         ),
-        Panel(
+        graph(
             "Engine calls that end",
             "What the engines get done.",
             "reqps",
-            [Query(number(COMPLETED), NAMED)],
+            Query(number(COMPLETED), NAMED),
         ),
-        Panel(
+        graph(
             "Answered without an engine call",
             "Share of the requests that joined an equal one, or came from the cache.",
             "percentunit",
-            [Query(number(JOINED), NAMED)],
+            Query(number(JOINED), NAMED),
             most=1,
         ),
-        Panel(
+        graph(
             "Tokens served",
             "Tokens that clients got, shared and cached answers counted for each.",
             "ops",
-            [Query(rate("batchfleet_tokens_served_total", "kind"), "{{kind}}")],
+            Query(rate("batchfleet_tokens_served_total", "kind"), "{{kind}}"),
             stacked=True,
         ),
     ),

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 Json = dict[str, Any]
-Unit = Literal[
-    "short", "reqps", "percentunit", "s", "bytes", "Bps", "ops", "bool", "celsius", "watt"
-]
+Unit = Literal["short", "reqps", "percentunit", "s", "bytes", "Bps", "ops"]
 
 WIDTH: Final = 24  # of Grafana's grid
 SCHEMA_VERSION: Final = 39
@@ -44,6 +42,45 @@ class Panel:
     stacked: bool = False
     width: int = 8
     height: int = 7
+
+
+def graph(
+    title: str,
+    description: str,
+    unit: Unit,
+    *queries: Query,
+    warn: float | None = None,
+    bad: float | None = None,
+    most: float | None = None,
+    stacked: bool = False,
+) -> Panel:
+    """Lines over time."""
+    return Panel(title, description, unit, queries, warn=warn, bad=bad, most=most, stacked=stacked)
+
+
+def stat(
+    title: str,
+    description: str,
+    unit: Unit,
+    query: Query,
+    *,
+    warn: float | None = None,
+    bad: float | None = None,
+) -> Panel:
+    """One large number, as it is now."""
+    return Panel(
+        title, description, unit, [query], kind="stat", warn=warn, bad=bad, width=4, height=4
+    )
+
+
+def table(title: str, description: str, unit: Unit, query: Query) -> Panel:
+    """A line for each series, and its labels as columns, as they are now."""
+    return Panel(title, description, unit, [query], kind="table", width=WIDTH // 2)
+
+
+def bars(title: str, description: str, unit: Unit, query: Query) -> Panel:
+    """A bar for each series: sums over the time that is shown."""
+    return Panel(title, description, unit, [query], kind="bargauge")
 
 
 @dataclass(frozen=True)
@@ -170,7 +207,7 @@ def _defaults(panel: Panel) -> Json:
         defaults["custom"] = {
             "fillOpacity": 20 if panel.stacked else 5,
             "showPoints": "never",
-            "stacking": {"mode": "normal" if panel.stacked else "none"},
+            "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
             "thresholdsStyle": {"mode": "dashed" if marked else "off"},
         }
     else:
@@ -209,7 +246,15 @@ _TABLE: Final = [
 
 def _source() -> Json:
     """Which Prometheus, where Grafana knows several."""
-    return {"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
+    return {
+        "name": "source",
+        "label": "Prometheus",
+        "type": "datasource",
+        "query": "prometheus",
+        "refresh": 1,  # once, when the page is opened
+        "multi": False,
+        "includeAll": False,
+    }
 
 
 def _variable(variable: Variable) -> Json:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from batchfleet_operator.dashboards.panels import Dashboard, Panel, Query, Row, Variable
+from batchfleet_operator.dashboards.panels import (
+    Dashboard,
+    Query,
+    Row,
+    Variable,
+    bars,
+    graph,
+    table,
+)
 from batchfleet_operator.dashboards.series import (
     NAMED,
     OPERATOR,
@@ -29,22 +37,18 @@ def _outcomes(counter: str) -> Query:
 STATE: Final = Row(
     "State",
     (
-        Panel(
+        table(
             "What is not as it should be",
             "Conditions that are False, with their reasons; docs/operator.md explains each.",
             "short",
-            [Query(f"{total(f'{OPERATOR}_condition', f'{SERVICE}, type, reason')} == 0", "")],
-            kind="table",
-            width=_WIDE,
+            Query(f"{total(f'{OPERATOR}_condition', f'{SERVICE}, type, reason')} == 0", ""),
         ),
-        Panel(
+        table(
             "Rules",
             "How each rule of alertActions stands. Open: its action made things worse, and it acts "
             "no more for a while.",
             "short",
-            [Query(total(f"{OPERATOR}_rule_state", f"{SERVICE}, rule, state, mode"), "")],
-            kind="table",
-            width=_WIDE,
+            Query(total(f"{OPERATOR}_rule_state", f"{SERVICE}, rule, state, mode"), ""),
         ),
     ),
 )
@@ -52,42 +56,35 @@ STATE: Final = Row(
 ACTIONS: Final = Row(
     "Actions",
     (
-        Panel(
+        bars(
             "Actions over this time",
             "By what came of them. Observed: would have been done in mode Enforce. Restored: made "
             "things worse, and was taken back.",
             "short",
-            [
-                Query(
-                    f"{grown(f'{OPERATOR}_actions_total', 'rule, action, outcome')} > 0",
-                    "{{rule}} {{action}}: {{outcome}}",
-                )
-            ],
-            kind="bargauge",
+            Query(
+                f"{grown(f'{OPERATOR}_actions_total', 'rule, action, outcome')} > 0",
+                "{{rule}} {{action}}: {{outcome}}",
+            ),
         ),
-        Panel(
+        graph(
             "Under way",
             "Actions that are being done, verified or taken back.",
             "short",
-            [
-                Query(
-                    total(f"{OPERATOR}_action_under_way", f"{SERVICE}, rule, action, phase"),
-                    f"{NAMED} {{{{rule}}}} {{{{action}}}}: {{{{phase}}}}",
-                )
-            ],
+            Query(
+                total(f"{OPERATOR}_action_under_way", f"{SERVICE}, rule, action, phase"),
+                f"{NAMED} {{{{rule}}}} {{{{action}}}}: {{{{phase}}}}",
+            ),
             stacked=True,
         ),
-        Panel(
+        graph(
             "Batch in force",
             "Most requests in flight per pod, and where that comes from: AlertAction is an "
             "action's doing.",
             "short",
-            [
-                Query(
-                    total(f"{OPERATOR}_effective_batch_size", f"{SERVICE}, source"),
-                    f"{NAMED} ({{{{source}}}})",
-                )
-            ],
+            Query(
+                total(f"{OPERATOR}_effective_batch_size", f"{SERVICE}, source"),
+                f"{NAMED} ({{{{source}}}})",
+            ),
         ),
     ),
 )
@@ -95,32 +92,28 @@ ACTIONS: Final = Row(
 SIZE: Final = Row(
     "Size",
     (
-        Panel(
+        graph(
             "Pods",
             "What the autoscaler wants, what exists, and what takes requests.",
             "short",
-            [
-                Query(total(f"{OPERATOR}_desired_replicas", SERVICE), f"wanted {NAMED}"),
-                Query(total(f"{OPERATOR}_replicas", SERVICE), f"existing {NAMED}"),
-                Query(total(f"{OPERATOR}_ready_replicas", SERVICE), f"ready {NAMED}"),
-            ],
+            Query(total(f"{OPERATOR}_desired_replicas", SERVICE), f"wanted {NAMED}"),
+            Query(total(f"{OPERATOR}_replicas", SERVICE), f"existing {NAMED}"),
+            Query(total(f"{OPERATOR}_ready_replicas", SERVICE), f"ready {NAMED}"),
         ),
-        Panel(
+        graph(
             "Demand",
             "Pods that each demand alone would ask for; the highest one decides.",
             "short",
-            [
-                Query(
-                    total(f"{OPERATOR}_scaling_demand_replicas", f"{SERVICE}, bound"),
-                    f"{NAMED} {{{{bound}}}}",
-                )
-            ],
+            Query(
+                total(f"{OPERATOR}_scaling_demand_replicas", f"{SERVICE}, bound"),
+                f"{NAMED} {{{{bound}}}}",
+            ),
         ),
-        Panel(
+        graph(
             "Lead time",
             "How far ahead a fleet is sized: what a pod needs to start, learnt from the last ones.",
             "s",
-            [Query(total(f"{OPERATOR}_scaling_lead_seconds", SERVICE), NAMED)],
+            Query(total(f"{OPERATOR}_scaling_lead_seconds", SERVICE), NAMED),
         ),
     ),
 )
@@ -128,44 +121,32 @@ SIZE: Final = Row(
 ROLLOUTS: Final = Row(
     "Rollouts and drains",
     (
-        Panel(
+        graph(
             "Rollouts",
             "Step that each rollout is at, and what it waits for.",
             "short",
-            [
-                Query(
-                    total(
-                        f"{OPERATOR}_rollout", f"{SERVICE}, revision, step, state", 'state!="Done"'
-                    ),
-                    "{{namespace}}/{{revision}} {{step}}: {{state}}",
-                )
-            ],
+            Query(
+                total(f"{OPERATOR}_rollout", f"{SERVICE}, revision, step, state", 'state!="Done"'),
+                "{{namespace}}/{{revision}} {{step}}: {{state}}",
+            ),
             stacked=True,
         ),
-        Panel(
+        graph(
             "Pods by revision",
             "Ready pods of each revision.",
             "short",
-            [
-                Query(
-                    total("batchfleet_ready", f"{SERVICE}, revision"),
-                    f"{NAMED} revision {{{{revision}}}}",
-                )
-            ],
+            Query(
+                total("batchfleet_ready", f"{SERVICE}, revision"),
+                f"{NAMED} revision {{{{revision}}}}",
+            ),
             stacked=True,
         ),
-        Panel(
+        bars(
             "Drains",
-            "Requests met by leaving pods of all services: answered, handed back before any work "
-            "was done, or cut off. The operator asks the pods for their last word.",
+            "Requests met by leaving pods: answered, handed back before any work was done, or cut "
+            "off. The operator asks the pods for their last word.",
             "short",
-            [
-                Query(
-                    f"sum by (outcome) (increase({OPERATOR}_drained_requests_total[$__range]))",
-                    "{{outcome}}",
-                )
-            ],
-            kind="bargauge",
+            Query(grown(f"{OPERATOR}_drained_requests_total", "outcome"), "{{outcome}}"),
         ),
     ),
 )
@@ -173,23 +154,23 @@ ROLLOUTS: Final = Row(
 ITSELF: Final = Row(
     "The operator",
     (
-        Panel(
+        graph(
             "Looks at services",
             "Each look gathers the facts, plans, and does what is to be done.",
             "ops",
-            [_outcomes("reconciles")],
+            _outcomes("reconciles"),
         ),
-        Panel(
+        graph(
             "Snapshots of Prometheus",
             "Each asks for the numbers of all services at once; when they fail nothing shrinks.",
             "ops",
-            [_outcomes("ticks")],
+            _outcomes("ticks"),
         ),
-        Panel(
+        graph(
             "Duration",
             "95th percentile of a look at one service, and of a snapshot of all.",
             "s",
-            [
+            *[
                 Query(
                     "histogram_quantile(0.95, sum by (le) "
                     f"(rate({OPERATOR}_{which}_seconds_bucket[{WINDOW}])))",
@@ -199,22 +180,20 @@ ITSELF: Final = Row(
             ],
             bad=5,
         ),
-        Panel(
+        graph(
             "Calls to the API server",
             "By what they do; watches are not counted.",
             "ops",
-            [Query(f"sum by (verb) (rate({OPERATOR}_api_calls_total[{WINDOW}]))", "{{verb}}")],
+            Query(f"sum by (verb) (rate({OPERATOR}_api_calls_total[{WINDOW}]))", "{{verb}}"),
             stacked=True,
         ),
-        Panel("Queries", "Questions to Prometheus.", "ops", [_outcomes("queries")]),
-        Panel(
+        graph("Queries", "Questions to Prometheus.", "ops", _outcomes("queries")),
+        graph(
             "Services",
             "Services that the operator looks after, and operators that lead: one.",
             "short",
-            [
-                Query(f"sum({OPERATOR}_services)", "services"),
-                Query(f"sum({OPERATOR}_leading)", "leading"),
-            ],
+            Query(f"sum({OPERATOR}_services)", "services"),
+            Query(f"sum({OPERATOR}_leading)", "leading"),
         ),
     ),
 )

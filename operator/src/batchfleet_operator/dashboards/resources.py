@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchfleet_operator.dashboards.panels import Panel, Query, Row
+from batchfleet_operator.dashboards.panels import Query, Row, graph
 from batchfleet_operator.dashboards.series import WINDOW, gpu, of
 
 MEBIBYTE = 1024**2  # DCGM counts the frame buffer in these
@@ -20,41 +20,35 @@ def row(by: str, legend: str) -> Row:
     return Row(
         "Resources",
         (
-            Panel(
+            graph(
                 "CPU",
                 "Cores that the containers use.",
                 "short",
-                [
-                    Query(
-                        of_containers(
-                            f"rate(container_cpu_usage_seconds_total{{{containers}}}[{WINDOW}])"
-                        ),
-                        legend,
-                    )
-                ],
+                Query(
+                    of_containers(
+                        f"rate(container_cpu_usage_seconds_total{{{containers}}}[{WINDOW}])"
+                    ),
+                    legend,
+                ),
             ),
-            Panel(
+            graph(
                 "Memory",
                 "What cannot be taken back from the containers, and the smallest limit that ends "
                 "one.",
                 "bytes",
-                [
-                    Query(
-                        of_containers(f"container_memory_working_set_bytes{{{containers}}}"), legend
+                Query(of_containers(f"container_memory_working_set_bytes{{{containers}}}"), legend),
+                Query(
+                    of_containers(
+                        f'kube_pod_container_resource_limits{{{containers},resource="memory"}}'
                     ),
-                    Query(
-                        of_containers(
-                            f'kube_pod_container_resource_limits{{{containers},resource="memory"}}'
-                        ),
-                        f"limit {legend}",
-                    ),
-                ],
+                    f"limit {legend}",
+                ),
             ),
-            Panel(
+            graph(
                 "Network",
                 "What the pods receive and send.",
                 "Bps",
-                [
+                *[
                     Query(
                         of_containers(
                             f"rate(container_network_{way}_bytes_total{{{network}}}[{WINDOW}])"
@@ -64,38 +58,34 @@ def row(by: str, legend: str) -> Row:
                     for way, word in (("receive", "in"), ("transmit", "out"))
                 ],
             ),
-            Panel(
+            graph(
                 "GPU",
                 "Share of the time in which a kernel ran, mean over the pods' GPUs. Needs NVIDIA's "
                 "DCGM exporter; full does not mean well used.",
                 "percentunit",
-                [Query(_averaged(by, f"{gpu('DCGM_FI_DEV_GPU_UTIL')}", pods, "/ 100"), legend)],
+                Query(_averaged(by, f"{gpu('DCGM_FI_DEV_GPU_UTIL')}", pods, "/ 100"), legend),
                 most=1,
             ),
-            Panel(
+            graph(
                 "GPU memory",
                 "Frame buffer in use. vLLM takes its share at the start and keeps it.",
                 "bytes",
-                [
-                    Query(
-                        _averaged(by, f"{gpu('DCGM_FI_DEV_FB_USED')}", pods, f"* {MEBIBYTE}"),
-                        legend,
-                    )
-                ],
+                Query(
+                    _averaged(by, f"{gpu('DCGM_FI_DEV_FB_USED')}", pods, f"* {MEBIBYTE}"),
+                    legend,
+                ),
             ),
-            Panel(
+            graph(
                 "Restarts",
                 "Restarts of containers over the time that is shown.",
                 "short",
-                [
-                    Query(
-                        of_containers(
-                            "increase(kube_pod_container_status_restarts_total"
-                            f"{{{containers}}}[$__range])"
-                        ),
-                        legend,
-                    )
-                ],
+                Query(
+                    of_containers(
+                        "increase(kube_pod_container_status_restarts_total"
+                        f"{{{containers}}}[$__range])"
+                    ),
+                    legend,
+                ),
                 warn=1,
             ),
         ),

@@ -6,7 +6,15 @@ from typing import Final
 
 from batchfleet_operator.dashboards import resources
 from batchfleet_operator.dashboards.fleet import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
-from batchfleet_operator.dashboards.panels import Dashboard, Panel, Query, Row, Unit, Variable
+from batchfleet_operator.dashboards.panels import (
+    Dashboard,
+    Panel,
+    Query,
+    Row,
+    Unit,
+    Variable,
+    graph,
+)
 from batchfleet_operator.dashboards.series import mean, number, of, quantile, rate, share, total
 from batchfleet_operator.metering.promql import NUMBERS
 from batchfleet_operator.metering.promql import POD as BY_POD
@@ -26,55 +34,60 @@ def _quantiles(histogram: str) -> list[Query]:
 
 
 def _by_pod(title: str, description: str, unit: Unit, expr: str, **more: float) -> Panel:
-    return Panel(title, description, unit, [Query(expr, NAMED)], **more)  # type: ignore[arg-type]
+    return graph(title, description, unit, Query(expr, NAMED), **more)  # type: ignore[arg-type]
 
 
 REQUESTS: Final = Row(
     "Requests",
     (
-        Panel(
+        graph(
             "Requests",
             "What clients send, what is let in, and what the engines are asked.",
             "reqps",
-            [
-                Query(f"sum({rate('batchfleet_requests_offered_total', POD)})", "offered"),
-                Query(f"sum({rate('batchfleet_requests_admitted_total', POD)})", "admitted"),
-                Query(f"sum({rate('batchfleet_engine_calls_total', POD)})", "engine calls"),
-            ],
+            Query(f"sum({rate('batchfleet_requests_offered_total', POD)})", "offered"),
+            Query(f"sum({rate('batchfleet_requests_admitted_total', POD)})", "admitted"),
+            Query(f"sum({rate('batchfleet_engine_calls_total', POD)})", "engine calls"),
         ),
-        Panel(
+        graph(
             "Responses",
             "Responses begun, by class of status.",
             "reqps",
-            [Query(rate("batchfleet_responses_total", "code"), "{{code}}")],
+            Query(rate("batchfleet_responses_total", "code"), "{{code}}"),
             stacked=True,
         ),
-        Panel(
+        graph(
             "Refused",
             "Requests answered with an error of the sidecar's own, by its code.",
             "reqps",
-            [Query(f"{rate('batchfleet_requests_refused_total', 'code')} > 0", "{{code}}")],
+            Query(f"{rate('batchfleet_requests_refused_total', 'code')} > 0", "{{code}}"),
             stacked=True,
         ),
-        Panel(
+        graph(
+            "Time to a whole answer",
+            "From a request's arrival at the sidecar to its last byte, the queue included. Who "
+            "gives up before that counts with the time that it waited; errors do not count.",
+            "s",
+            *_quantiles("batchfleet_request_seconds"),
+        ),
+        graph(
             "Time to first token",
             "From a request's arrival at the sidecar to the first bytes of its answer.",
             "s",
-            _quantiles("batchfleet_time_to_first_token_seconds"),
+            *_quantiles("batchfleet_time_to_first_token_seconds"),
             bad=FIRST_TOKEN_SECONDS,
         ),
-        Panel(
+        graph(
             "Time between tokens",
             "Between two pieces of a stream, as the engine sends them.",
             "s",
-            _quantiles("batchfleet_inter_token_seconds"),
+            *_quantiles("batchfleet_inter_token_seconds"),
             bad=BETWEEN_TOKENS_SECONDS,
         ),
-        Panel(
+        graph(
             "Time in the queue",
             "From a request's arrival until its engine call was sent.",
             "s",
-            _quantiles("batchfleet_queue_wait_seconds"),
+            *_quantiles("batchfleet_queue_wait_seconds"),
         ),
     ),
 )
@@ -82,15 +95,13 @@ REQUESTS: Final = Row(
 BATCH: Final = Row(
     "Batch",
     (
-        Panel(
+        graph(
             "In flight",
             "Engine calls under way in each pod, and the lowest and highest live limit.",
             "short",
-            [
-                Query(total("batchfleet_in_flight", POD), NAMED),
-                Query(f"min({of('batchfleet_in_flight_limit')} < Inf)", "lowest limit"),
-                Query(f"max({of('batchfleet_in_flight_limit')} < Inf)", "highest limit"),
-            ],
+            Query(total("batchfleet_in_flight", POD), NAMED),
+            Query(f"min({of('batchfleet_in_flight_limit')} < Inf)", "lowest limit"),
+            Query(f"max({of('batchfleet_in_flight_limit')} < Inf)", "highest limit"),
         ),
         _by_pod(
             "Waiting",
@@ -98,11 +109,11 @@ BATCH: Final = Row(
             "short",
             total("batchfleet_queued", POD),
         ),
-        Panel(
+        graph(
             "Cuts of the limit",
             "Why the adaptive limit was lowered.",
             "ops",
-            [Query(f"{rate('batchfleet_limit_cuts_total', 'cause')} > 0", "{{cause}}")],
+            Query(f"{rate('batchfleet_limit_cuts_total', 'cause')} > 0", "{{cause}}"),
             stacked=True,
         ),
     ),
@@ -111,14 +122,12 @@ BATCH: Final = Row(
 ENGINE: Final = Row(
     "Engine",
     (
-        Panel(
+        graph(
             "Running and waiting",
             "Sequences in the engines' batches, and in their own queues.",
             "short",
-            [
-                Query(total("vllm:num_requests_running", POD), f"running {NAMED}"),
-                Query(total("vllm:num_requests_waiting", POD), f"waiting {NAMED}"),
-            ],
+            Query(total("vllm:num_requests_running", POD), f"running {NAMED}"),
+            Query(total("vllm:num_requests_waiting", POD), f"waiting {NAMED}"),
         ),
         _by_pod(
             "KV cache",
@@ -135,20 +144,18 @@ ENGINE: Final = Row(
             "ops",
             rate("vllm:num_preemptions_total", POD),
         ),
-        Panel(
+        graph(
             "Tokens",
             "Tokens that the engines compute.",
             "ops",
-            [
-                Query(f"sum({rate('vllm:prompt_tokens_total', POD)})", "prompt"),
-                Query(f"sum({rate('vllm:generation_tokens_total', POD)})", "generation"),
-            ],
+            Query(f"sum({rate('vllm:prompt_tokens_total', POD)})", "prompt"),
+            Query(f"sum({rate('vllm:generation_tokens_total', POD)})", "generation"),
         ),
-        Panel(
+        graph(
             "Where the time goes",
             "A mean request's time in the engine, seen when it ends.",
             "s",
-            [
+            *[
                 Query(f"avg({mean(f'vllm:request_{part}_time_seconds', POD)})", part)
                 for part in ("queue", "prefill", "decode")
             ],
@@ -178,14 +185,12 @@ ENGINE: Final = Row(
             warn=0.01,
             bad=PRESETS["ErrorRate"].bound,
         ),
-        Panel(
+        graph(
             "Pods by revision",
             "Ready pods of each revision, and pods whose engine fails every call.",
             "short",
-            [
-                Query(total("batchfleet_ready", "revision"), "revision {{revision}}"),
-                Query(f"sum({of('batchfleet_circuit_open')})", "circuit open"),
-            ],
+            Query(total("batchfleet_ready", "revision"), "revision {{revision}}"),
+            Query(f"sum({of('batchfleet_circuit_open')})", "circuit open"),
             stacked=True,
         ),
     ),

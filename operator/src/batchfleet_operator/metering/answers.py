@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from batchfleet_operator.metering import promql
 from batchfleet_operator.metering.signals import AlertState, Reading, Signals
@@ -22,8 +22,7 @@ from batchfleet_operator.store import Key
 Kind = Literal["vector", "scalar", "matrix", "string"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One series at one moment."""
 
     labels: Mapping[str, str]
@@ -38,6 +37,7 @@ class Answer:
     samples: Sequence[Sample] = ()
     warnings: Sequence[str] = ()  # of a server that could not reach all of its data, mostly
     infos: Sequence[str] = ()  # what its author should think about
+    at: float | None = None  # Unix time of the evaluation, by the server's clock; None: no samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,29 @@ class Found:
     kv_tokens: float = 0.0  # of all engines that tell
 
 
-def by_service(answer: Answer) -> dict[Key, Found]:
-    """A snapshot's samples, by service."""
-    services: dict[Key, Found] = defaultdict(Found)
-    for key, signal, sample in _ours(answer.samples):
-        if signal == promql.KV_BLOCKS:
-            services[key].kv_tokens += sample.value * _tokens(sample.labels)
-        else:
-            services[key].numbers[signal] = sample.value
+def by_service(answered: Iterable[Answer]) -> dict[tuple[str, str], list[Sample]]:
+    """Samples of several answers by namespace and service, to be read one service at a time: all
+    at once would keep lease and health waiting."""
+    services: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    for answer in answered:
+        for sample in answer.samples:
+            get = sample.labels.get
+            services[get("namespace", ""), get("service", "")].append(sample)
     return services
+
+
+def found(samples: Iterable[Sample]) -> Found:
+    """What a snapshot's samples of one service say."""
+    told = Found()
+    for sample in samples:
+        signal = sample.labels.get(promql.SIGNAL, "")
+        if not math.isfinite(sample.value):
+            continue
+        if signal == promql.KV_BLOCKS:
+            told.kv_tokens += sample.value * _tokens(sample.labels)
+        else:
+            told.numbers[signal] = sample.value
+    return told
 
 
 def signals(found: Found, at: datetime, *, engine_tells: bool) -> Signals:
@@ -102,36 +116,71 @@ def signals(found: Found, at: datetime, *, engine_tells: bool) -> Signals:
     )
 
 
-def numbers(answer: Answer) -> dict[Key, dict[str, Reading]]:
-    """Readings by service and number (``promql.ALL_NUMBERS``), all of an early moment: the caller
-    sets ``at``."""
-    whole: dict[Key, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    pods: dict[Key, dict[str, dict[str, dict[str, float]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(dict))
-    )
-    for key, signal, sample in _ours(answer.samples):
-        number, _, part = signal.partition(" ")
+def readings(samples: Iterable[Sample], at: datetime) -> dict[str, Reading]:
+    """The readings of one service, by number (``promql.ALL_NUMBERS``)."""
+    told: dict[str, _Parts] = defaultdict(_Parts)
+    for sample in samples:
+        number, _, part = sample.labels.get(promql.SIGNAL, "").partition(" ")
         pod = sample.labels.get("pod")
         if pod is None:
-            whole[key][number][part] = sample.value
+            told[number].whole[part] = sample.value
         else:
             # One string for a pod's name: every tick brings it anew, and histories keep them all.
-            pods[key][number][part][sys.intern(pod)] = sample.value
+            told[number].pods[sys.intern(pod)][part] = sample.value
     return {
-        key: {
-            number: Reading(
-                at=datetime.min,
-                value=whole[key][number].get("value"),
-                samples=whole[key][number].get("samples"),
-                queue_share=whole[key][number].get("queue_share"),
-                baseline=whole[key][number].get("baseline"),
-                by_pod=dict(pods[key][number]["value"]),
-                samples_by_pod=dict(pods[key][number]["samples"]),
-            )
-            for number in {*whole[key], *pods[key]}
-        }
-        for key in {*whole, *pods}
+        number: _reading(promql.ALL_NUMBERS[number], parts, at)
+        for number, parts in told.items()
+        if number in promql.ALL_NUMBERS
     }
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What an answer has of one number of one service, by the name of the part."""
+
+    whole: dict[str, float] = field(default_factory=dict)
+    pods: defaultdict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+
+
+def _reading(number: promql.Number, told: _Parts, at: datetime) -> Reading:
+    whole, pods, summed = told.whole, told.pods, number.summed
+    by_pod: Mapping[str, Mapping[str, float]] = pods
+    if summed is not None and (pods or not whole.keys() <= _FIELDS):
+        # Asked by pod: a service has what its pods have, and what carries no pod's name.
+        whole = summed.of(_added([whole, *pods.values()]))
+        by_pod = {pod: summed.of(parts) for pod, parts in pods.items()}
+    return Reading(
+        at=at,
+        value=_known(whole.get("value")),
+        samples=_known(whole.get("samples")),
+        queue_share=_known(whole.get("queue_share")),
+        baseline=_known(whole.get("baseline")),
+        by_pod=_of_pods(by_pod, "value"),
+        samples_by_pod=_of_pods(by_pod, "samples"),
+    )
+
+
+_FIELDS = frozenset({"value", "samples", "queue_share", "baseline"})
+
+
+def _added(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = defaultdict(float)
+    for each in parts:
+        for part, value in each.items():
+            total[part] += value
+    return total
+
+
+def _of_pods(by_pod: Mapping[str, Mapping[str, float]], part: str) -> dict[str, float]:
+    return {
+        pod: parts[part]
+        for pod, parts in by_pod.items()
+        if part in parts and math.isfinite(parts[part])
+    }
+
+
+def _known(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def one_number(answer: Answer, what: str) -> tuple[float | None, str | None]:
@@ -149,8 +198,7 @@ def one_number(answer: Answer, what: str) -> tuple[float | None, str | None]:
         )
     if answer.warnings or not answer.samples:
         return None, None
-    value = answer.samples[0].value
-    return (value if math.isfinite(value) else None), None
+    return _known(answer.samples[0].value), None
 
 
 def alert(alerts: Iterable[Alert], name: str, key: Key) -> tuple[AlertState | None, str | None]:
@@ -174,14 +222,6 @@ def alert(alerts: Iterable[Alert], name: str, key: Key) -> tuple[AlertState | No
     ]
     states: Sequence[AlertState] = ("firing", "pending")
     return next((state for state in states if state in own), "inactive"), None
-
-
-def _ours(samples: Iterable[Sample]) -> Iterator[tuple[Key, str, Sample]]:
-    for sample in samples:
-        labels = sample.labels
-        if math.isfinite(sample.value):
-            key = Key(labels.get("namespace", ""), labels.get("service", ""))
-            yield key, labels.get(promql.SIGNAL, ""), sample
 
 
 def _tokens(labels: Mapping[str, str]) -> float:

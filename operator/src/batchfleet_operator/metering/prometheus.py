@@ -83,21 +83,21 @@ class Server:
             self._headers, self._session = headers, session
             self._open = stack.pop_all()
 
-    def query(self, promql: str) -> Answer:
+    def query(self, promql: str, at: float | None = None) -> Answer:
         """An instant query.  Samples older than the allowed age do not count.
 
+        ``at``: a moment that the server has told, in Unix time; ``None``: now.
         Raises :class:`PrometheusError`.
         """
-        body, now = self._fetch(
-            "POST",
-            "/api/v1/query",
-            data={
-                "query": promql,
-                "timeout": f"{self.timeout_seconds:g}s",
-                "lookback_delta": f"{self._max_age_seconds:g}s",
-            },
-        )
-        return wire.answer(body, now, self._max_age_seconds)
+        asked = {
+            "query": promql,
+            "timeout": f"{self.timeout_seconds:g}s",
+            "lookback_delta": f"{self._max_age_seconds:g}s",
+        }
+        if at is not None:
+            asked["time"] = f"{at:.3f}"
+        body, now = self._fetch("POST", "/api/v1/query", data=asked)
+        return wire.answer(body, now.timestamp() if at is None else at, self._max_age_seconds)
 
     def alerts(self, names: Collection[str]) -> list[Alert]:
         """The alert rules of these names.  Raises :class:`PrometheusError`."""
@@ -175,9 +175,9 @@ class Prometheus:
         self._as: Credentials | None = None
         self._late: set[asyncio.Future[Any]] = set()
 
-    async def query(self, promql: str) -> Answer:
+    async def query(self, promql: str, at: float | None = None) -> Answer:
         """Raises :class:`PrometheusError`."""
-        return await self._call(lambda server: server.query(promql))
+        return await self._call(lambda server: server.query(promql, at))
 
     async def alerts(self, names: Collection[str]) -> list[Alert]:
         """Raises :class:`PrometheusError`."""

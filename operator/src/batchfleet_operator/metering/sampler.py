@@ -108,6 +108,7 @@ class Sampler:
             try:
                 for key in await self.tick():
                     wake(key)
+                    await asyncio.sleep(0)
             except Exception:  # an outermost loop: a fault in a tick must not end the operator
                 logger.exception("fault in the operator; will look again")
             await asyncio.sleep(min(SOON_SECONDS, seconds))

@@ -22,7 +22,7 @@ from batchfleet_operator.metering.promql.fleet import (
     QUEUED,
 )
 from batchfleet_operator.remediation.presets import PRESETS
-from batchfleet_operator.rules.alert import OF, SHARE, Alert, Record, condition
+from batchfleet_operator.rules.alert import OF, OPERATOR, SHARE, Alert, Record, condition
 
 WHICH: Final = "pod {{ $labels.pod }} of " + OF
 WANTED: Final = 'reason!="ScaledToZero"'
@@ -55,6 +55,7 @@ def _over(record: Record, preset: PresetName, by: By = SERVICE) -> str:
 
 UP: Final = _number("ServiceDown")
 QUEUE: Final = _recorded(QUEUED)
+WHOLE: Final = _number("RequestLatency")
 FIRST_TOKEN: Final = _number("TimeToFirstToken")
 BETWEEN_TOKENS: Final = _number("InterTokenLatency")
 LOAD: Final = _number("Load")
@@ -68,6 +69,7 @@ RECORDS: Final = (
     _recorded(JOINED),
     _recorded(IN_FLIGHT),
     QUEUE,
+    WHOLE,
     FIRST_TOKEN,
     BETWEEN_TOKENS,
     LOAD,
@@ -137,7 +139,9 @@ SERVICES: Final = (
         "BatchfleetDrainAborted",
         "warning",
         f"sum by ({SERVICE}) "
-        f'(increase(batchfleet_drain_requests_total{{outcome="aborted",{EVERY}}}[15m])) > 0',
+        f'(increase(batchfleet_drain_requests_total{{outcome="aborted",{EVERY}}}[15m])) > 0\n'
+        f"or sum by ({SERVICE}) "
+        f'(increase({OPERATOR}_drained_requests_total{{outcome="aborted"}}[15m])) > 0',
         "",
         f"Requests of {OF} were cut off",
         f"A pod of {OF} left before it had answered everything: its drain ran out of time.",

@@ -27,8 +27,13 @@ def tells(signal: Signals) -> bool:
 
 def tells_all(signal: Signals) -> bool:
     """Nothing that matters is missing: enough to shrink by, with others."""
-    needed = (signal.offered_per_second, signal.in_flight, signal.queued, signal.fresh_pods)
-    return signal.state == "Found" and all(each is not None for each in needed)
+    return (  # every look asks it of a whole window
+        signal.state == "Found"
+        and signal.offered_per_second is not None
+        and signal.in_flight is not None
+        and signal.queued is not None
+        and signal.fresh_pods is not None
+    )
 
 
 def missing(signals: Sequence[Signals], now: datetime) -> str | None:
@@ -57,7 +62,8 @@ def lost(signals: Sequence[Signals], watched_since: datetime | None, now: dateti
 def window(signals: Sequence[Signals], first: datetime) -> Sequence[Signals] | None:
     """Looks that tell all, from ``first`` on; ``None``: there is a hole, or they begin later."""
     allowed = _neighbours(signals)
-    inside = [each for each in signals if each.at >= first - allowed and tells_all(each)]
+    begin = first - allowed
+    inside = [each for each in signals if each.at >= begin and tells_all(each)]
     if not inside or inside[-1] is not signals[-1] or inside[0].at > first:
         return None
     if any(later.at - earlier.at > allowed for earlier, later in pairwise(inside)):

@@ -148,24 +148,37 @@ PRESENCE: Final = (KV_PODS, MUTE_PODS, TARGETS, TARGETS_UP, KNOWN_PODS)
 FRESH_PODS: Final = "fresh_pods"
 KV_BLOCKS: Final = "kv_blocks"
 
+ASKED_TOGETHER: Final = (
+    (FRESH_PODS, TARGETS.name, TARGETS_UP.name, KNOWN_PODS.name),
+    (IN_FLIGHT.name, WAITING.name, QUEUED.name, QUEUED_BATCH.name, UTILISATION.name),
+    (OFFERED.name, COMPLETED.name, JOINED.name),
+    (PROMPT_TOKENS.name, OUTPUT_TOKENS.name),
+    (KV_USAGE.name, KV_PODS.name, MUTE_PODS.name, KV_BLOCKS),
+)
+"""Numbers of one query, each."""
+
 
 def snapshot(
     pods: str = EVERY, window_seconds: float = RATE_SECONDS, max_age_seconds: float = 60
-) -> str:
-    """Everything of every service in one query; a sample's label ``signal`` names its definition.
+) -> list[str]:
+    """Everything of every service in a few queries; a sample's label ``signal`` names its
+    definition.
+
+    Few, and not one: Prometheus works on each with one core, and what it joins by ``or`` it
+    compares with all that it has already.  The first is a cheap one: whether a server answers.
 
     ``fresh_pods`` looks at the samples' own times, so that it holds with any server.
     ``kv_blocks`` has the size of the KV cache in labels: block_size and num_gpu_blocks.
     """
-    queries = {
+    texts = {
         each.name: each.query(pods=pods, window=seconds(window_seconds))
         for each in (*SIGNALS, *PRESENCE)
     }
-    queries[FRESH_PODS] = (
+    texts[FRESH_PODS] = (
         f"count by ({SERVICE}) "
         f"(timestamp(batchfleet_ready{{{pods}}}) > time() - {max_age_seconds:g})"
     )
-    queries[KV_BLOCKS] = (
+    texts[KV_BLOCKS] = (
         f"count by ({SERVICE}, block_size, num_gpu_blocks) (vllm:cache_config_info{{{pods}}})"
     )
-    return together(queries)
+    return [together({name: texts[name] for name in group}) for group in ASKED_TOGETHER]

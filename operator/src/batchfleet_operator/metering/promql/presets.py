@@ -13,19 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from batchfleet_operator.api.alerts import PresetName
+from batchfleet_operator.metering.promql import sums
 from batchfleet_operator.metering.promql.expression import Definition
 
 PERCENTILE: Final = 0.95
-
-BUSY_CODES: Final = (
-    "draining",
-    "too_slow",
-    "overloaded",
-    "deadline_unreachable",
-    "queue_timeout",
-)
-"""The sidecar's own 503 that say that a pod is busy or leaving: a restart would make it worse.
-no_engine and circuit_open are 503 too, but say that its engine is ill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +28,7 @@ class Number:
     queue_share: Definition | None = None  # of a latency: how much of it is waiting, 0 to 1
     baseline: Definition | None = None  # the same number when all was usual
     by_pod: bool = True
+    summed: sums.Sums | None = None  # value and samples by pod; None: they do not add up
 
     @property
     def parts(self) -> dict[str, Definition]:
@@ -69,7 +61,9 @@ def _samples(metric: str) -> Definition:
 
 _TTFT: Final = "batchfleet_time_to_first_token_seconds"
 _ENDED: Final = "batchfleet_subscribers_per_flight_count"
+_REQUEST: Final = "batchfleet_request_seconds"
 _E2E: Final = "vllm:e2e_request_latency_seconds"
+"""Read only where no pod has ours: their sidecars are older.  It leaves out the sidecar's queue."""
 _WAIT: Final = _mean("batchfleet_queue_wait_seconds")
 _ENGINE_WAIT: Final = f"({_mean('vllm:request_queue_time_seconds')} or 0 * {_WAIT})"
 
@@ -87,7 +81,7 @@ def _answers(codes: str) -> str:
 
     One sum over series of different labels, so that an engine without the last one is no exception.
     """
-    busy = "|".join(BUSY_CODES)
+    busy = "|".join(sums.BUSY_CODES)
     series = (
         f'increase(batchfleet_responses_total{{$pods,code=~"{codes}"}}[$window])',
         f'-increase(batchfleet_requests_refused_total{{$pods,code=~"{busy}"}}[$window])',
@@ -111,11 +105,13 @@ ERRORS: Final = Number(
         f"clamp_max({_FAILED} / ({_ANSWERED} > 0), 1)",
     ),
     samples=Definition("samples", "Answers in the window.", _ANSWERED),
+    summed=sums.errors(),
 )
 
 MEAN_TTFT: Final = Number(
     value=Definition("mean_ttft", "Mean time to first token, seconds.", _mean(_TTFT)),
     samples=_samples(f"{_TTFT}_count"),
+    summed=sums.mean(_TTFT),
 )
 """A mean, since a rollout adds up few requests of several pods."""
 
@@ -124,15 +120,29 @@ def _ended(window: str) -> str:
     return f"sum by ($by) (rate({_ENDED}{{$pods}}[{window}))"
 
 
+_STALLED: Final = Definition(
+    "stalled",
+    "Pods that had work for the whole window, and did no iteration of it.",
+    "sum by ($by) (max by (namespace, service, pod) ("
+    "((min_over_time(vllm:num_requests_running{$pods}[$window]) + "
+    "min_over_time(vllm:num_requests_waiting{$pods}[$window])) > bool 0) * "
+    "(increase(vllm:iteration_tokens_total_count{$pods}[$window]) == bool 0) "
+    "and vllm:num_requests_running{$pods} offset $window))",
+)
+
 NUMBERS: Final[Mapping[PresetName, Number]] = {
     "RequestLatency": Number(
         value=Definition(
             "latency",
-            "95th percentile of the engine's time for a whole answer, seconds.",
-            _percentile(_E2E),
+            "95th percentile of the time from a request's arrival to its last byte, seconds.",
+            f"({_percentile(_REQUEST)} or {_percentile(_E2E)})",
         ),
-        samples=_samples(f"{_E2E}_count"),
-        queue_share=_queue_share(f"({_WAIT} + {_mean(_E2E)})"),
+        samples=Definition(
+            "samples",
+            "Requests in the window.",
+            f"({_increase(f'{_REQUEST}_count')} or {_increase(f'{_E2E}_count')})",
+        ),
+        queue_share=_queue_share(f"({_mean(_REQUEST)} or ({_WAIT} + {_mean(_E2E)}))"),
     ),
     "TimeToFirstToken": Number(
         value=Definition(
@@ -182,15 +192,8 @@ NUMBERS: Final[Mapping[PresetName, Number]] = {
         ),
     ),
     "EngineStalled": Number(
-        value=Definition(
-            "stalled",
-            "Pods that had work for the whole window, and did no iteration of it.",
-            "sum by ($by) (max by (namespace, service, pod) ("
-            "((min_over_time(vllm:num_requests_running{$pods}[$window]) + "
-            "min_over_time(vllm:num_requests_waiting{$pods}[$window])) > bool 0) * "
-            "(increase(vllm:iteration_tokens_total_count{$pods}[$window]) == bool 0) "
-            "and vllm:num_requests_running{$pods} offset $window))",
-        ),
+        value=_STALLED,
+        summed=sums.plain(_STALLED),
     ),
 }
 """By preset.  Bounds and actions are ``presets``' business."""
