@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.demo import report
+from e2e.demo.automation import hand_over, take_back
 from e2e.demo.measure import ask_crowd, compare_latency
 from e2e.kind import cluster as kind_cluster
 from e2e.kind import steps
@@ -63,11 +64,16 @@ def set_up(engine: str) -> Scene:
     if engine == "vllm":
         with report.numbered(f"kubectl apply -f examples/{QUICKSTART.name}: real vLLM on the CPU"):
             kube.run("apply", "-f", str(QUICKSTART))
-            fleet.wait_for("Ready", within_seconds=READY_SECONDS)
+            take_back(fleet)
+            fleet.wait_ready(1, within_seconds=READY_SECONDS)
         return Scene(cluster, fleet, QUICKSTART_MODEL)
     with report.numbered("kubectl apply: the simulator in place of vLLM"):
-        kube.apply(simulated(cluster.images.worker, SERVICE, args=["--step-ms=10"]))
-        fleet.wait_for("Ready", within_seconds=READY_SECONDS)
+        batching = {"maxBatchSize": 16}  # the quickstart's
+        kube.apply(
+            simulated(cluster.images.worker, SERVICE, args=["--step-ms=10"], batching=batching)
+        )
+        take_back(fleet)
+        fleet.wait_ready(1, within_seconds=READY_SECONDS)
     return Scene(cluster, fleet, MODEL)
 
 
@@ -87,7 +93,11 @@ def show(scene: Scene) -> None:
     with report.numbered("one client, nothing to merge: through the sidecar, and past it"):
         (pod, *_) = fleet.pods()
         through, past = compare_latency(fleet, pod.name, scene.model, ENGINE_PORT)
-    report.results(crowd, through, past, kube.run("get", "bis", fleet.name))
+    with report.numbered("kubectl patch: autoscaling, and a rule that watches"):
+        told = hand_over(fleet)
+    report.results(crowd, through, past)
+    report.automation(told)
+    report.listing(kube.run("get", "bis", fleet.name))
 
 
 def main() -> int:

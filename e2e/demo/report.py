@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from e2e.demo.automation import Told
 from e2e.demo.measure import (
     LATENCY_COUNTED,
     LATENCY_TOKENS,
@@ -22,6 +24,7 @@ from e2e.support.kube import Kube
 from e2e.support.prometheus import NAMESPACE as MONITORING
 
 _SHOWN_CHARACTERS = 160
+_SAID_CHARACTERS = 78  # of what the status says, per line
 
 _numbers = itertools.count(1)
 
@@ -36,7 +39,7 @@ def numbered(title: str) -> Iterator[None]:
     print(f"[{number}] done in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
-def results(crowd: Crowd, through: Latency, past: Latency, listing: str) -> None:
+def results(crowd: Crowd, through: Latency, past: Latency) -> None:
     asked = len(crowd.answers)
     reached = asked - crowd.merged
     rows = [
@@ -56,8 +59,20 @@ def results(crowd: Crowd, through: Latency, past: Latency, listing: str) -> None
     counted = LATENCY_TURNS * LATENCY_COUNTED
     print(f"  ({counted} answers of {LATENCY_TOKENS} tokens each, one by one, inside the pod)")
     text = "".join(c for c in crowd.same.answers[0].text if c.isprintable() and c != "\ufffd")
-    print(f"\n  an answer: {text[:_SHOWN_CHARACTERS]} …\n")
-    print("".join(f"  {line}\n" for line in listing.splitlines()))
+    print(f"\n  an answer: {text[:_SHOWN_CHARACTERS]} …")
+
+
+def automation(told: Told) -> None:
+    """What `kubectl describe` says of it."""
+    for name, said in ((f"pods wanted: {told.wanted}", told.sizing), ("slow-tokens", told.rule)):
+        first, *more = textwrap.wrap(said, _SAID_CHARACTERS)
+        print(f"\n  {name:<18}{first}", end="")
+        print("".join(f"\n{'':20}{line}" for line in more), end="")
+    print("\n")
+
+
+def listing(table: str) -> None:
+    print("".join(f"  {line}\n" for line in table.splitlines()))
 
 
 def farewell(kube: Kube, fleet: Fleet, model: str) -> None:
@@ -68,7 +83,7 @@ def farewell(kube: Kube, fleet: Fleet, model: str) -> None:
   export PATH={kube.kubectl.parent}:$PATH
   kubectl get bis,pods
   kubectl describe bis {fleet.name}
-  kubectl scale bis {fleet.name} --replicas=2
+  kubectl patch bis {fleet.name} --type=merge -p '{{"spec": {{"batching": {{"maxBatchSize": 8}}}}}}'
   kubectl port-forward service/{fleet.name} 8000:80 &
   curl -i localhost:8000/v1/chat/completions -H 'content-type: application/json' -d '{body}'
   kubectl -n {MONITORING} port-forward service/prometheus 9090:9090

@@ -31,12 +31,13 @@ class Cluster:
     def kubectl(self, *arguments: str, given: Any = None) -> subprocess.CompletedProcess[str]:
         return self._run("kubectl", *arguments, given=given)
 
-    def helm(self, *arguments: str, values: Mapping[str, Any] | None = None) -> None:
+    def helm(self, *arguments: str, values: Mapping[str, Any] | None = None) -> str:
         words = ["--namespace", chart.NAMESPACE]
         if values is not None:
             words += ["--values", "-"]
         done = self._run("helm", *arguments, *words, given=values)
         assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def operator(self) -> chart.Object:
         """The operator's Deployment as the API server has it."""
@@ -148,3 +149,54 @@ def test_services_survive_an_uninstallation_and_the_next_release_finds_them(
     cluster.helm("install", chart.RELEASE, str(chart.FOLDER), values={})
     assert cluster.kubectl(*crd).stdout == before
     cluster.helm("uninstall", chart.RELEASE, "--wait")
+
+
+def test_a_second_release_for_other_namespaces_stands_beside_the_first(installed: Cluster) -> None:
+    beside = chart.merged(chart.NAMESPACED, {"crds": {"install": False}})
+    installed.helm("install", "other", str(chart.FOLDER), values=beside)
+    installed.helm("uninstall", "other", "--wait")
+    assert installed.operator()["metadata"]["name"] == "fleet-batchfleet"
+
+
+def test_a_release_that_keeps_nothing_leaves_nothing(cluster: Cluster) -> None:
+    values = chart.merged(_FULL, {"crds": {"keep": False}})
+    cluster.helm("install", chart.RELEASE, str(chart.FOLDER), values=values)
+    kinds = {f"{each['kind']}.{_group(each)}".rstrip(".") for each in chart.render(values)}
+    asked = ("get", ",".join(sorted(kinds)), "--all-namespaces", "-o", "name")
+    ours = ("--selector", f"app.kubernetes.io/instance={chart.RELEASE}")
+    assert len(cluster.kubectl(*asked, *ours).stdout.splitlines()) >= 10
+    cluster.helm("uninstall", chart.RELEASE, "--wait")
+    left = cluster.kubectl(*asked, *ours)
+    assert (left.returncode, left.stdout) == (0, "")
+    crd = cluster.kubectl("get", "crd", "batchinferenceservices.batchfleet.io")
+    assert "NotFound" in crd.stderr
+
+
+def _group(item: chart.Object) -> str:
+    """The API group, as kubectl wants it behind a kind."""
+    group, slash, _ = item["apiVersion"].partition("/")
+    return group if slash else ""
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, ["names no registry", "Without monitoring.prometheus.url"]),
+        (
+            {
+                "image": {"repository": "example.com/operator"},
+                "workerImage": {"repository": "example.com/worker"},
+                "monitoring": {"prometheus": {"url": "http://prometheus:9090"}},
+            },
+            [],
+        ),
+    ],
+)
+def test_who_installs_is_told_what_is_not_set_up(
+    cluster: Cluster, values: dict[str, Any], said: list[str]
+) -> None:
+    asked = ("install", "noted", str(chart.FOLDER), "--dry-run=client")
+    notes = cluster.helm(*asked, values=values).partition("NOTES:")[2]
+    assert "kubectl -n batchfleet-system rollout status deployment/noted-batchfleet" in notes
+    for words in ("names no registry", "Without monitoring.prometheus.url"):
+        assert (words in notes) is (words in said)

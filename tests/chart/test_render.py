@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any
 
@@ -69,6 +70,19 @@ def test_the_operator_has_exactly_the_rights_it_uses() -> None:
     assert _rights(chart.one(objects, "Role")) == {
         ("coordination.k8s.io", "leases"): ["get", "create", "update"]
     }
+
+
+def test_the_operators_page_says_all_of_them() -> None:
+    page = (chart.FOLDER.parents[1] / "docs" / "operator.md").read_text()
+    page = page.partition("## What the operator may do")[2]
+    rows = re.findall(r"^\| (core|[a-z0-9.]+) \| ([a-z/, ]+) \| ([a-z, ]+) \|", page, re.MULTILINE)
+    assert rows.pop(0) == ("group", "resource", "verbs")
+    told = {
+        ("" if group == "core" else group, resource): verbs.split(", ")
+        for group, resources, verbs in rows
+        for resource in resources.split(", ")
+    }
+    assert told == _FLEET_RIGHTS | {("", "secrets"): ["get"]}
 
 
 def test_only_who_allows_services_a_prometheus_of_their_own_gives_the_right_to_read_secrets() -> (

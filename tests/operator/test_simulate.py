@@ -207,6 +207,13 @@ def test_an_azure_trace_is_replayed_as_it_is_or_scaled(
         (["--trace", "synthetic:flat", "--fault", "meteor:1:2"], "Kinds: metrics-gone"),
         (["--trace", "synthetic:flat", "--replicas", "9-2"], "give MIN-MAX"),
         (["--trace", "synthetic:flat", "--plot", "a.png"], "only .svg is drawn"),
+        (["--trace", "synthetic:flat", "--plot", "/nowhere/a.svg"], "there is no folder /nowhere"),
+        (["--trace", "synthetic:flta"], "did you mean flat?"),
+        (["--trace", "synthetic:flat", "--policy", "hpx"], "did you mean hpa?"),
+        (["--trace", "synthetic:flat", "--policy", "hpa=nan"], "a number above 0"),
+        (["--trace", "synthetic:flat", "--hours", "nan"], "--hours nan: must be above 0"),
+        (["--trace", "synthetic:flat", "--cold-start", "nan"], "give seconds above 0"),
+        (["--trace", "synthetic:flat", "--fault", "quota:nan:1"], "Kinds: metrics-gone"),
     ],
 )
 def test_misuse_is_answered_with_what_to_do(

@@ -21,7 +21,7 @@ STORIES = sorted(path.parent for path in Path(__file__).parent.glob("stories/*/s
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda path: path.name)
 def test_story(story: Path, request: pytest.FixtureRequest) -> None:
-    service = documents.service(story / "service.yaml")
+    (service,) = documents.services(story / "service.yaml")
     observed, now = documents.observed(story / "observed.yaml")
     if observed.verdict is not None and not observed.verdict.fingerprint:
         trial = plan(service, replace(observed, verdict=None), Config(), now).dry_run

@@ -40,13 +40,36 @@ Watch BatchInferenceServices and keep their children as they ask for.
 Talks to the cluster that it runs in, or to that of $KUBECONFIG (~/.kube/config). Waits for its
 CRD and for the Lease 'batchfleet-operator'; ends when it loses the Lease, so run it where it is
 started again. SIGTERM ends it cleanly; running pods do not notice.
+
+  batchfleet-operator run --lease-namespace default --log-level DEBUG     # from your own machine
+  batchfleet-operator run --namespace team-a --namespace team-b --config config.yaml
+
+config.yaml is what the chart makes of its values: helm template helm/batchfleet --show-only
+templates/configmap.yaml shows it.
+
+Exit status: 0 when told to stop, 1 without a cluster or Lease, 2 for wrong use.
+"""
+
+HELP = """\
+The operator of batchfleet: batching inference fleets on Kubernetes.
+
+  batchfleet-operator plan -f examples/gpu.yaml           what would it make of it? Needs no cluster
+  batchfleet-operator plan --all                          what would it change in my cluster?
+  batchfleet-operator simulate --trace synthetic:burst    which autoscaling policy, at which price?
+  batchfleet-operator run                                 be the operator; the chart does this
+
+Each command has its own --help.
 """
 
 PLAN_HELP = """\
 Print what the operator would do for one service, as YAML, without a cluster:
 
   batchfleet-operator plan -f service.yaml
+  helm template my-chart | batchfleet-operator plan -f -
   batchfleet-operator plan -f service.yaml --observed observed.yaml
+
+Objects of other kinds in the file are passed over. Rules over several fields, and what an admission
+policy refuses, only an API server knows: kubectl apply --dry-run=server.
 
 observed.yaml says what the cluster has, all of it optional:
   now: 2026-01-01T00:00:00Z        # default: now
@@ -65,6 +88,8 @@ Or ask the cluster of $KUBECONFIG what this version and configuration would chan
 reads and dry runs are sent:
 
   batchfleet-operator plan --all [--namespace NS ...]
+
+Exit status: 0, 1 where a spec cannot be read or the cluster not be asked, 2 for wrong use.
 """
 
 
@@ -118,10 +143,23 @@ def _plan(options: argparse.Namespace) -> int:
         return asyncio.run(_survey(options))
     if options.file is None:
         raise documents.DocumentError("plan needs -f service.yaml, or --all for a whole cluster")
+    if options.namespace:
+        raise documents.DocumentError("--namespace goes with --all; a file names its own")
     observed, now = documents.observed(options.observed)
-    service = documents.service(options.file)
-    print(plan_as_yaml(plan(service, observed, documents.config(options.config), now)), end="")
-    return OK
+    config = documents.config(options.config)
+    services = documents.services(options.file)
+    if options.observed and len(services) > 1:
+        raise documents.DocumentError(f"--observed is about one service, {options.file} has more")
+    code = OK
+    for service in services:
+        name = service["metadata"]["name"]
+        if len(services) > 1:
+            print(f"---\n# {name}")
+        print(plan_as_yaml(plan(service, observed, config, now)), end="")
+        for fault in documents.faults(service):
+            print(f"{PROGRAM}: {options.file}: {name}: {fault}", file=sys.stderr)
+            code = FAILED
+    return code
 
 
 async def _survey(options: argparse.Namespace) -> int:
@@ -151,6 +189,12 @@ def _own_namespace() -> str:
     return NAMESPACE_FILE.read_text() if NAMESPACE_FILE.exists() else "default"
 
 
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text} is not a port (1 to 65535)")
+    return int(text)
+
+
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
@@ -161,7 +205,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        PROGRAM, description="The operator of batchfleet: batching inference fleets on Kubernetes."
+        PROGRAM, description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -172,11 +216,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NS",
         help="where the Lease lives (default: the pod's own namespace)",
     )
-    run.add_argument("--health-port", type=int, default=8081, help="GET /healthz (default: 8081)")
-    run.add_argument("--metrics-port", type=int, default=8082, help="GET /metrics (default: 8082)")
+    for name, path, port in (("health", "/healthz", 8081), ("metrics", "/metrics", 8082)):
+        run.add_argument(
+            f"--{name}-port",
+            type=_port,
+            default=port,
+            metavar="PORT",
+            help=f"GET {path} (default: {port})",
+        )
     run.add_argument(
         "--webhook-port",
-        type=int,
+        type=_port,
         metavar="PORT",
         help="POST /alerts makes it ask Prometheus at once (default: nothing listens)",
     )
@@ -189,7 +239,9 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     plan = _command(commands, "plan", "print what the operator would do", PLAN_HELP)
-    plan.add_argument("-f", "--file", type=Path, metavar="FILE", help="the service, as YAML")
+    plan.add_argument(
+        "-f", "--file", type=Path, metavar="FILE", help="services, as YAML; - for standard input"
+    )
     plan.add_argument("--observed", type=Path, metavar="FILE", help="what the cluster has, as YAML")
     plan.add_argument("--all", action="store_true", help="ask the cluster about all its services")
     plan.set_defaults(command=_plan)

@@ -25,13 +25,11 @@ from kubernetes.aio import client, config
 from batchfleet_operator import names
 from batchfleet_operator.decision import Object
 from batchfleet_operator.errors import (
-    ClusterError,
     ConflictError,
-    ForbiddenError,
-    InvalidError,
     NotFoundError,
     UnavailableError,
     UnreachableError,
+    of_answer,
 )
 from batchfleet_operator.slim import slim
 
@@ -123,7 +121,10 @@ class Cluster:
                 persist_config=False,
             )
         except (config.ConfigException, OSError) as error:
-            raise UnreachableError(f"no cluster to talk to: {error}") from error
+            raise UnreachableError(
+                "no cluster to talk to: this is no pod, and $KUBECONFIG (~/.kube/config) names "
+                f"none: {error}"
+            ) from error
         return cls(_with_proxies(configuration, wanted=bool(getproxies())), count)
 
     async def close(self) -> None:
@@ -257,7 +258,7 @@ class Cluster:
                 reason = str(error) or type(error).__name__
                 raise UnavailableError(f"{verb} {kind} {path}: {reason}") from error
         if answer.status >= 400:
-            raise _error(answer.status, text)
+            raise of_answer(answer.status, text)
         found: Object = json.loads(text)
         return found
 
@@ -281,22 +282,3 @@ def _path(kind: str, namespace: str | None, name: str = "", subresource: str = "
     parts.append(KINDS[kind].plural)
     parts += [quote(part, safe="") for part in (name, subresource) if part]
     return "/".join(parts)
-
-
-def _error(status: int, text: bytes) -> ClusterError:
-    """The error of an answer, with the message of its ``Status`` where it is one."""
-    try:
-        message = str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        message = text.decode(errors="replace").strip()[:500] or f"HTTP {status}"
-    match status:
-        case 404:
-            return NotFoundError(message)
-        case 409:
-            return ConflictError(message)
-        case 403:
-            return ForbiddenError(message)
-        case 400 | 422:
-            return InvalidError(message)
-        case _:
-            return UnavailableError(f"{message} (HTTP {status})")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from batchfleet_operator.api.autoscaling import Autoscaling
+from batchfleet_operator.complaint import meant
 from batchfleet_operator.simulate import hpa
 from batchfleet_operator.simulate.known import Oracle, Static
 from batchfleet_operator.simulate.kpa import KPA
@@ -141,14 +143,16 @@ def _one(text: str) -> Chosen:
     name, given, value = text.partition("=")
     entry = BY_NAME.get(name)
     if entry is None:
-        raise TraceError(f"--policy {text}: not known. Policies: {', '.join(BY_NAME)}, or all.")
+        near = meant(name, list(BY_NAME)) or "."
+        known = ", ".join(BY_NAME)
+        raise TraceError(f"--policy {text}: not known{near} Policies: {known}, or all.")
     if not given:
         return Chosen(entry, entry.default)
     try:
         number = float(value)
     except ValueError:
         number = 0.0
-    if number <= 0:
+    if not 0 < number < math.inf:
         raise TraceError(f"--policy {text}: {name} takes a number above 0: {entry.meaning}.")
     if name == "batchfleet" and not 10 <= number <= 95:
         raise TraceError(f"--policy {text}: targetUtilizationPercent is 10 to 95.")

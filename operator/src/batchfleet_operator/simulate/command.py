@@ -6,6 +6,7 @@ The only part of this package that reads options, prints, or writes a file.
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import sys
 import time
@@ -27,7 +28,8 @@ from batchfleet_operator.simulate.readers import Wanted
 from batchfleet_operator.simulate.run import Outcome, Scenario, run
 from batchfleet_operator.simulate.trace import Lengths, Trace, TraceError
 
-OK, MISUSED = 0, 2
+OK, FAILED, MISUSED = 0, 1, 2
+PROGRAM = "batchfleet-operator simulate"
 LINES = 8
 """Time series in one picture."""
 
@@ -39,17 +41,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit status: 0, or 2 with a line that says what to do."""
+    """Exit status: 0, 1 where the picture cannot be written, 2 with a line that says what to do."""
     try:
         asked = _asked(options)
         results = _run_all(asked, _progress())
     except TraceError as error:
-        print(f"batchfleet-operator simulate: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
         return MISUSED
     for trace in asked.traces:
         print(_table(asked, trace, results))
     if options.plot is not None:
-        options.plot.write_text(_picture(asked, results))
+        try:
+            options.plot.write_text(_picture(asked, results))
+        except OSError as error:
+            print(f"{PROGRAM}: {options.plot}: {error.strerror}", file=sys.stderr)
+            return FAILED
         print(f"\nThe picture is in {options.plot}.")
     return OK
 
@@ -85,11 +91,14 @@ def _asked(options: argparse.Namespace) -> Asked:
     low, _, high = options.replicas.partition("-")
     if not (low.isdecimal() and high.isdecimal() and 1 <= int(low) <= int(high)):
         raise TraceError(f"--replicas {options.replicas}: give MIN-MAX, such as 1-40.")
-    if options.plot is not None and options.plot.suffix != ".svg":
-        raise TraceError(f"--plot {options.plot}: only .svg is drawn; name it FILE.svg.")
+    if options.plot is not None:
+        if options.plot.suffix != ".svg":
+            raise TraceError(f"--plot {options.plot}: only .svg is drawn; name it FILE.svg.")
+        if not options.plot.parent.is_dir():  # said before the runs, not after
+            raise TraceError(f"--plot {options.plot}: there is no folder {options.plot.parent}.")
     for name in ("starts", "batch", "first_token", "inter_token", "mean_rate", "hours"):
         value = getattr(options, name)
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:  # NaN is not either
             raise TraceError(f"--{name.replace('_', '-')} {value:g}: must be above 0.")
     broken: list[Fault] = [faults.parse(text) for text in options.fault]
     return Asked(
@@ -114,7 +123,7 @@ def _numbers(option: str, text: str) -> list[float]:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) <= 0:
+    if not numbers or not all(0 < each < math.inf for each in numbers):
         raise TraceError(f"{option} {text}: give seconds above 0, such as 180 or 60,180,420.")
     return numbers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -48,6 +49,8 @@ def parse(text: str) -> Fault:
     kinds = get_args(Kind)
     try:
         if parts[0] not in kinds or not 3 <= len(parts) <= 4:
+            raise ValueError
+        if not all(math.isfinite(float(part)) for part in parts[1:]):
             raise ValueError
         begin, seconds = float(parts[1]), float(parts[2])
         amount = float(parts[3]) if len(parts) == 4 else None

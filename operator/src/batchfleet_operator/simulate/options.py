@@ -20,7 +20,8 @@ Replay request traces against a model of the fleet, one policy after the other:
 
 Traces: synthetic:burst, day, flat, ramp or steps; a file of Azure's LLM inference traces (one row
 per request); or a file of ServeGen's rates (one row per client and window). No cluster is needed
-and none is asked. docs/simulate.md says what the model has and what it leaves out.
+and none is asked. docs/simulate.md says what the model has and what it leaves out. Exit status: 0,
+1 where the picture cannot be written, 2 for wrong use.
 
 Policies, each with =SETTING (default in brackets):
 """

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 
+from batchfleet_operator.complaint import meant
 from batchfleet_operator.simulate.readers import Wanted
 from batchfleet_operator.simulate.trace import Lengths, Trace, TraceError, log_normal, with_lengths
 
@@ -52,7 +53,8 @@ def make(spec: str, wanted: Wanted, lengths: Lengths | None = None) -> Trace:
     """``synthetic:NAME``: three hours of Poisson arrivals of that shape; raises TraceError."""
     name = spec.removeprefix(PREFIX)
     if name not in SHAPES:
-        raise TraceError(f"{spec}: not known. Synthetic traces: {', '.join(sorted(SHAPES))}.")
+        near = meant(name, sorted(SHAPES)) or "."
+        raise TraceError(f"{spec}: not known{near} Synthetic traces: {', '.join(sorted(SHAPES))}.")
     shape = SHAPES[name]
     rng = random.Random(wanted.seed)  # noqa: S311
     mean = sum(shape(at + 0.5) for at in range(int(SECONDS))) / SECONDS
