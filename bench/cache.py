@@ -111,6 +111,14 @@ def compiled_worker() -> Path:
     return place / "src"
 
 
+def worker(*, plain: bool) -> dict[str, str]:
+    """Of a sidecar's environment, what makes it the image's; ``plain``: the source, not compiled.
+
+    Raises :class:`MissingError`.
+    """
+    return {} if plain else {"PYTHONPATH": str(compiled_worker())}
+
+
 def environment(name: str, packages: Sequence[str], *, install: bool = True) -> Path | None:
     """The ``bin`` folder of a virtual environment of its own with ``packages``.
 

@@ -65,11 +65,20 @@ class Report:
 
 def arguments(name: str, description: str) -> argparse.ArgumentParser:
     """The options that all benches share; a bench adds its own."""
-    parser = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
+    plain = description.replace("``", "")  # of a docstring
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=plain)
     parser.add_argument("--quick", action="store_true", help="a rough look, in under a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--check", action="store_true", help="exit 1 where a bar is missed")
     return parser
+
+
+def at_least_one(text: str) -> int:
+    """An option's value: how many, and none is no measurement."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def finish(report: Report, options: argparse.Namespace) -> int:

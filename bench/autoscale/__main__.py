@@ -18,10 +18,11 @@ from batchfleet_operator.simulate.catalogue import BY_NAME
 from batchfleet_operator.simulate.plot import Point, picture
 from batchfleet_operator.simulate.readers import Wanted
 from batchfleet_operator.simulate.trace import TraceError
-from bench.autoscale import faulty, frontier
+from bench import cache
+from bench.autoscale import compiled, faulty, frontier
 from bench.autoscale.frontier import Pooled
 from bench.autoscale.grid import MEAN_RATE, Cell, Stretch, Task, settings, stretches, work_off
-from bench.report import CANNOT_RUN, Bar, Report, arguments, finish
+from bench.report import CANNOT_RUN, Bar, Report, arguments, at_least_one, finish
 
 TRACES = Path(__file__).resolve().parents[2].parent / "shared" / "traces"
 SERVEGEN = "servegen_m-large_days0-6.csv.gz"
@@ -34,6 +35,8 @@ RIVALS = ("hpa", "kpa", "kpa-delay")
 LEVELS = (0.97, 0.98, 0.99, 0.995)
 WANTED_PERCENT = 25.0
 AZURE = "azure conv"
+COMPILED = "BENCH_AUTOSCALE_COMPILED"
+"""In the environment of the process that runs with the compiled simulator."""
 
 
 def main() -> int:
@@ -48,6 +51,8 @@ def main() -> int:
             file=sys.stderr,
         )
         return CANNOT_RUN
+    if not options.plain and COMPILED not in os.environ:
+        _begin_compiled()
     try:
         report = _measure(options, servegen, lengths)
     except TraceError as error:
@@ -56,16 +61,31 @@ def main() -> int:
     return finish(report, options)
 
 
+def _begin_compiled() -> None:
+    """This program anew, with the compiled simulator; where that cannot be had, say so and stay."""
+    try:
+        place = compiled.simulator()
+    except cache.MissingError as error:
+        print(f"{error}\nThe simulator runs as it is, two to three times slower.", file=sys.stderr)
+        return
+    paths = os.pathsep.join(filter(None, (str(place), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": paths, COMPILED: "1"}
+    os.execve(  # noqa: S606
+        sys.executable, [sys.executable, "-m", "bench.autoscale", *sys.argv[1:]], environment
+    )
+
+
 def _options() -> argparse.Namespace:
     parser = arguments("autoscale", (__doc__ or "").splitlines()[0])
     parser.add_argument("--traces", type=Path, default=TRACES, metavar="DIR", help="(%(default)s)")
     parser.add_argument("--days", type=int, nargs="+", default=DAYS, help="of ServeGen (0 1)")
-    parser.add_argument("--starts", type=int, default=5, help="per day (5)")
+    parser.add_argument("--starts", type=at_least_one, default=5, help="per day (5)")
     parser.add_argument("--hours", type=float, default=HOURS, help="from each start (6)")
     parser.add_argument("--cold-starts", type=float, nargs="+", default=COLD_STARTS, metavar="S")
     parser.add_argument("--policies", nargs="+", default=list(BY_NAME), choices=list(BY_NAME))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--plain", action="store_true", help="do not compile the simulator")
+    parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the last cold start")
     options = parser.parse_args()
     if options.quick:

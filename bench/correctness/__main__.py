@@ -10,24 +10,22 @@ import argparse
 import asyncio
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import uvloop
 
-from bench import cache
 from bench.processes import Processes
-from bench.report import CANNOT_RUN, Bar, Report, arguments, finish
+from bench.report import Bar, Report, at_least_one
+from bench.traffic import program
 from bench.traffic.account import Account
 from bench.traffic.clients import Crowd, Tamper
 from bench.traffic.fleet import Fleet
 from bench.traffic.ledger import Ledger
 from bench.traffic.question import Question, Questions
-from bench.traffic.setup import ENGINE_FLAGS, environment, live
+from bench.traffic.setup import ENGINE_FLAGS, live
 from bench.traffic.verdict import Outcome
 from bench.traffic.weather import storm
 from bench.traffic.wire import Answer
@@ -48,24 +46,10 @@ STAGES: tuple[tuple[float, dict[str, Any]], ...] = (
 
 
 def main() -> int:
-    parser = arguments("correctness", __doc__.splitlines()[0])
-    parser.add_argument("--requests", type=int, help=f"how many (default: {REQUESTS:,})")
-    parser.add_argument("--seed", type=int, default=1, help="of everything that is drawn by lot")
-    parser.add_argument("--sessions", type=int, default=SESSIONS, help="clients at once")
-    parser.add_argument("--logs", type=Path, help="keep the processes' logs in this folder")
-    parser.add_argument("--compiled", action="store_true", help="the sidecar as the image has it")
+    parser = program.parser("correctness", __doc__, seed=1, sessions=SESSIONS)
+    parser.add_argument("--requests", type=at_least_one, help=f"how many (default: {REQUESTS:,})")
     parser.add_argument("--sabotage", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    try:
-        sidecar = environment(compiled=options.compiled)
-    except cache.MissingError as missing:
-        print(f"correctness: {missing}", file=sys.stderr)
-        return CANNOT_RUN
-    with tempfile.TemporaryDirectory(prefix="batchfleet-correctness-") as folder:
-        logs = options.logs or Path(folder)
-        with Processes(logs) as processes:
-            report = uvloop.run(measure(options, processes, logs, sidecar))
-    return finish(report, options)
+    return program.run("correctness", parser.parse_args(), measure)
 
 
 async def measure(

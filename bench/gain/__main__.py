@@ -24,7 +24,7 @@ from bench.gain.fleet import Arm, Cores, Fleet, StartError, start
 from bench.gain.trials import SEED, Measured, Trial
 from bench.gain.workload import SCENARIOS, Scenario
 from bench.processes import Processes, free_port
-from bench.report import CANNOT_RUN, Report, arguments, finish
+from bench.report import CANNOT_RUN, Report, arguments, at_least_one, finish
 from e2e.kind import steps
 
 SEQUENCES = 32
@@ -71,20 +71,28 @@ def main() -> int:
         choices=[scenario.name for scenario in SCENARIOS],
         help="only this one; may be given several times",
     )
-    parser.add_argument("--rounds", type=int, help=f"in front of one pod (default {ROUNDS})")
-    parser.add_argument("--pods", type=int, help=f"of the second part; 1: leave it out ({PODS})")
+    parser.add_argument(
+        "--rounds", type=at_least_one, help=f"in front of one pod (default {ROUNDS})"
+    )
+    parser.add_argument(
+        "--pods", type=at_least_one, help=f"of the second part; 1: leave it out ({PODS})"
+    )
+    parser.add_argument("--plain", action="store_true", help="the sidecar's source, not compiled")
     options = parser.parse_args()
     report = Report("gain", options.quick)
     try:
         installed = vllm.install()
-        uvloop.run(_run(options, installed, report))
+        sidecar = cache.worker(plain=options.plain)
+        uvloop.run(_run(options, installed, sidecar, report))
     except (cache.MissingError, steps.SetupError, StartError) as missing:
         print(missing, file=sys.stderr)
         return CANNOT_RUN
     return finish(report, options)
 
 
-async def _run(options: argparse.Namespace, installed: Path, report: Report) -> None:
+async def _run(
+    options: argparse.Namespace, installed: Path, sidecar: dict[str, str], report: Report
+) -> None:
     began = time.monotonic()
     size = QUICK if options.quick else FULL
     size = replace(
@@ -94,7 +102,7 @@ async def _run(options: argparse.Namespace, installed: Path, report: Report) -> 
         pods=options.pods or size.pods,
     )
     scenarios = [scenario for scenario in SCENARIOS if scenario.name in size.scenarios]
-    async with _pods(installed, size.pods) as pods:
+    async with _pods(installed, sidecar, size.pods) as pods:
         one_pod = replace(pods, pods=pods.pods[:1])
         bench = _Bench(one_pod, size, await _warm_up(one_pod, size))
         one = await bench.measure("one pod", trials.plan(scenarios, size.rounds, size.arms))
@@ -114,7 +122,7 @@ async def _run(options: argparse.Namespace, installed: Path, report: Report) -> 
 
 
 @asynccontextmanager
-async def _pods(installed: Path, pods: int) -> AsyncIterator[Fleet]:
+async def _pods(installed: Path, sidecar: dict[str, str], pods: int) -> AsyncIterator[Fleet]:
     """Pods that are gone when the block ends; this process keeps to the cores of the others."""
     cores = Cores.of_this_process()
     ports = [free_port() for _ in range(pods)]
@@ -131,6 +139,7 @@ async def _pods(installed: Path, pods: int) -> AsyncIterator[Fleet]:
                         session,
                         engines=engines,
                         environment=environment,
+                        sidecar=sidecar,
                         cores=cores,
                     )
                 os.sched_setaffinity(0, cores.others)

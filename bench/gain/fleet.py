@@ -140,9 +140,13 @@ async def start(
     *,
     engines: Mapping[int, Sequence[str]],
     environment: Mapping[str, str],
+    sidecar: Mapping[str, str],
     cores: Cores,
 ) -> Fleet:
-    """Pods around ``engines`` (port to command), which start together and on all cores."""
+    """Pods around ``engines`` (port to command), which start together and on all cores.
+
+    ``environment``: of the engines; ``sidecar``: more of the sidecars'.
+    """
     everywhere = sorted({*cores.engines, *cores.others})
     started = [
         running.start(f"vllm-{port}", argv, env=environment, cores=everywhere)
@@ -154,7 +158,7 @@ async def start(
         port, admin_port = free_port(), free_port()
         live_settings = folder / f"live-{engine_port}.json"
         _write(live_settings, _LIVE[Arm.SINGLE_FLIGHT])
-        sidecar = running.start(
+        hop = running.start(
             f"sidecar-{engine_port}",
             [sys.executable, "-m", "batchfleet_worker", "sidecar"],
             cores=cores.others,
@@ -167,10 +171,11 @@ async def start(
                 "BATCHFLEET_LIVE_SETTINGS": str(live_settings),
                 "BATCHFLEET_DRAIN_SETTLE_SECONDS": "0",
                 "BATCHFLEET_DRAIN_TIMEOUT_SECONDS": "0",
+                **sidecar,
             },
         )
-        await _await_ok(session, sidecar, admin_port, "/readyz")
-        pods.append(Pod(engine, sidecar, engine_port, port, admin_port, live_settings))
+        await _await_ok(session, hop, admin_port, "/readyz")
+        pods.append(Pod(engine, hop, engine_port, port, admin_port, live_settings))
     for engine in started:
         engine.hold(cores.engines)
     return Fleet(pods, session)

@@ -38,7 +38,7 @@ from bench.hop.proxies import (
 from bench.hop.rounds import Rounds, cpu_seconds
 from bench.hop.traffic import Load, Shape
 from bench.processes import Processes, free_port
-from bench.report import CANNOT_RUN, Report, arguments, finish
+from bench.report import CANNOT_RUN, Report, arguments, at_least_one, finish
 
 HERE = Path(__file__).parent
 TICK_US = 2000  # between the events of a stream; slow enough that no proxy falls behind
@@ -103,7 +103,9 @@ def main() -> int:
 
 def _options() -> Namespace:
     parser = arguments("hop", "What the sidecar costs, beside other proxies.")
-    parser.add_argument("--rounds", type=int, help="turns of each proxy (5; with --quick 2)")
+    parser.add_argument(
+        "--rounds", type=at_least_one, help="turns of each proxy (5; with --quick 2)"
+    )
     parser.add_argument(
         "--only",
         metavar="NAMES",

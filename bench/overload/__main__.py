@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 import uvloop
 
+from bench import cache
 from bench.overload import arms
 from bench.overload.figures import (
     Kind,
@@ -32,7 +33,7 @@ from bench.overload.figures import (
 )
 from bench.overload.load import OUTPUT_TOKENS, Flow, Phase, flow
 from bench.processes import Processes
-from bench.report import Bar, Report, arguments, finish
+from bench.report import CANNOT_RUN, Bar, Report, arguments, finish
 from bench.traffic.fleet import Fleet
 
 INTER_TOKEN_SECONDS = 0.050
@@ -105,19 +106,27 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=3, help="of the arrivals")
     parser.add_argument("--limits", type=int, nargs="+", help="the fixed ones of the sweep")
     parser.add_argument("--logs", type=Path, help="keep the processes' logs in this folder")
+    parser.add_argument("--plain", action="store_true", help="the sidecar's source, not compiled")
     options = parser.parse_args()
+    try:
+        sidecar = cache.worker(plain=options.plain)
+    except cache.MissingError as missing:
+        print(f"overload: {missing}", file=sys.stderr)
+        return CANNOT_RUN
     with tempfile.TemporaryDirectory(prefix="batchfleet-overload-") as folder:
         logs = options.logs or Path(folder)
         with Processes(logs) as processes:
-            report = uvloop.run(measure(options, processes, logs))
+            report = uvloop.run(measure(options, processes, logs, sidecar))
     return finish(report, options)
 
 
-async def measure(options: argparse.Namespace, processes: Processes, folder: Path) -> Report:
+async def measure(
+    options: argparse.Namespace, processes: Processes, folder: Path, sidecar: dict[str, str]
+) -> Report:
     times = QUICK_TIMES if options.quick else TIMES
     report = Report("overload", options.quick)
     async with aiohttp.ClientSession() as session:
-        bench = _Bench(options.seed, times, processes, folder, session)
+        bench = _Bench(options.seed, times, processes, folder, session, sidecar)
         gate = asyncio.Semaphore(QUICK_ARMS_AT_ONCE if options.quick else ARMS_AT_ONCE)
         limits = options.limits or (QUICK_LIMITS if options.quick else LIMITS)
         sweep = [bench.fixed(limit) for limit in limits]
@@ -173,12 +182,14 @@ class _Bench:
         processes: Processes,
         folder: Path,
         session: aiohttp.ClientSession,
+        environment: dict[str, str],
     ) -> None:
         self._seed = seed
         self._times = times
         self._processes = processes
         self._folder = folder
         self._session = session
+        self._environment = environment  # of the sidecars
 
     async def fixed(self, limit: int) -> Outcome:
         name = f"fixed {limit}"
@@ -199,7 +210,12 @@ class _Bench:
 
     async def _sidecar(self, name: str, batching: dict[str, Any]) -> Outcome:
         fleet = await arms.sidecar(
-            self._processes, self._folder, self._session, name.replace(" ", "-"), batching
+            self._processes,
+            self._folder,
+            self._session,
+            name.replace(" ", "-"),
+            batching,
+            self._environment,
         )
         limits: list[float] = []
         watch = asyncio.create_task(self._watch(fleet, limits))

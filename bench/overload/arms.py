@@ -83,9 +83,17 @@ async def sidecar(
     session: aiohttp.ClientSession,
     name: str,
     batching: dict[str, Any],
+    environment: dict[str, str],
 ) -> Fleet:
     """The sidecar in front of an engine."""
-    fleet = Fleet(processes, folder, session, name=f"{name}-", engine_flags=ENGINE_FLAGS)
+    fleet = Fleet(
+        processes,
+        folder,
+        session,
+        name=f"{name}-",
+        engine_flags=ENGINE_FLAGS,
+        environment=environment,
+    )
     await fleet.start(
         {
             "batching": {"maxQueueLength": 1000, **batching},

@@ -10,24 +10,22 @@ import argparse
 import asyncio
 import random
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
-import uvloop
 
-from bench import cache
 from bench.processes import Processes
-from bench.report import CANNOT_RUN, Bar, Report, arguments, finish
+from bench.report import Bar, Report
 from bench.soak.flat import Sample, growth, slope_per_hour, thirds
+from bench.traffic import program
 from bench.traffic.account import Account
 from bench.traffic.clients import Crowd
 from bench.traffic.fleet import Fleet, open_files, resident_bytes
 from bench.traffic.ledger import Ledger
 from bench.traffic.question import Questions
-from bench.traffic.setup import ENGINE_FLAGS, environment, live
+from bench.traffic.setup import ENGINE_FLAGS, live
 from bench.traffic.verdict import Outcome
 from bench.traffic.weather import storm
 
@@ -53,23 +51,9 @@ class Samples:
 
 
 def main() -> int:
-    parser = arguments("soak", __doc__.splitlines()[0])
+    parser = program.parser("soak", __doc__, seed=2, sessions=SESSIONS)
     parser.add_argument("--seconds", type=float, help=f"how long (default: {SECONDS:g})")
-    parser.add_argument("--seed", type=int, default=2, help="of everything that is drawn by lot")
-    parser.add_argument("--sessions", type=int, default=SESSIONS, help="clients at once")
-    parser.add_argument("--logs", type=Path, help="keep the processes' logs in this folder")
-    parser.add_argument("--compiled", action="store_true", help="the sidecar as the image has it")
-    options = parser.parse_args()
-    try:
-        sidecar = environment(compiled=options.compiled)
-    except cache.MissingError as missing:
-        print(f"soak: {missing}", file=sys.stderr)
-        return CANNOT_RUN
-    with tempfile.TemporaryDirectory(prefix="batchfleet-soak-") as folder:
-        logs = options.logs or Path(folder)
-        with Processes(logs) as processes:
-            report = uvloop.run(measure(options, processes, logs, sidecar))
-    return finish(report, options)
+    return program.run("soak", parser.parse_args(), measure)
 
 
 async def measure(

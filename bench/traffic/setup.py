@@ -25,9 +25,7 @@ _ENVIRONMENT = {
 def environment(*, compiled: bool) -> dict[str, str]:
     """Of the sidecar.  ``compiled``: as it is in the image; may take a minute, may raise
     :class:`bench.cache.MissingError`."""
-    if not compiled:
-        return _ENVIRONMENT
-    return {**_ENVIRONMENT, "PYTHONPATH": str(cache.compiled_worker())}
+    return {**_ENVIRONMENT, **cache.worker(plain=not compiled)}
 
 
 def live(*, merging: str = "Enforce", cache: bool = False, mode: str = "Fixed") -> dict[str, Any]:
