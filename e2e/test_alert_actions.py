@@ -68,8 +68,8 @@ def test_a_slow_engine_gets_a_smaller_batch_and_its_own_back(serve: Serve, clien
 
         until("the status tells it", told, within_seconds=120, every_seconds=0.2)
         # From now on the operator tries, step by step, whether more would do.
-        helped = automation.wait_outcome("slow-tokens", "Helped", within_seconds=120)
-        late = applied - moment(helped["time"])
+        shrunk = until("the step is verified", lambda: first_step(automation), within_seconds=120)
+        late = applied - moment(shrunk["time"])
         print(f"in both pods {applied - began:.1f} s after the fault, {late:.1f} s after confirmed")
         for pod in before:
             heal(fleet.kube, pod.name)
@@ -83,9 +83,17 @@ def test_a_slow_engine_gets_a_smaller_batch_and_its_own_back(serve: Serve, clien
         until("nothing is automatic", its_own, within_seconds=120)
 
     assert late <= APPLIED_WITHIN_SECONDS
-    assert (helped["old"], helped["new"]) == (BATCH, SMALL_BATCH)
+    assert (shrunk["old"], shrunk["new"]) == (BATCH, SMALL_BATCH)
+    # Unchanged, and so kept: where something else slows the machine down meanwhile.
+    assert shrunk["outcome"] in ("Helped", "Unchanged")
     assert account.failures == []
     assert fleet.pods() == before  # the same UIDs, and no container restarted
+
+
+def first_step(automation: Automation) -> dict[str, Any]:
+    if not (history := automation.history()):
+        raise NotYetError(f"intents {automation.intents()}")
+    return history[0]
 
 
 def test_what_made_it_worse_is_taken_back_and_not_tried_again(serve: Serve, clients: Kube) -> None:

@@ -37,7 +37,8 @@ def watched() -> dict[str, Any]:
     return {
         "replicas": 2,
         "batching": {"maxBatchSize": BATCH},
-        "autoscaling": {"minReplicas": 2, "maxReplicas": 3, "scaleDownWindowSeconds": 10},
+        # At most two: a machine that is slow for a moment is no reason to grow meanwhile.
+        "autoscaling": {"minReplicas": 2, "maxReplicas": 2, "scaleDownWindowSeconds": 10},
         "alertActions": [slow_tokens],
     }
 
